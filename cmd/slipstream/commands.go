@@ -1,0 +1,10 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// commands lists every subcommand; a new one is one file and one line here.
+func commands(t *tool) []*cobra.Command {
+	return []*cobra.Command{
+		newVersionCommand(t),
+	}
+}
