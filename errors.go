@@ -68,3 +68,22 @@ func HintOf(err error) string {
 	}
 	return ""
 }
+
+// ErrInvalid is what bad arguments are: the fault of whoever asked.
+var ErrInvalid = errors.New("invalid")
+
+type invalid struct{ error }
+
+func (i invalid) Is(target error) bool { return target == ErrInvalid }
+func (i invalid) Unwrap() error        { return i.error }
+
+// Invalid marks err as the fault of whoever asked: errors.Is(err, ErrInvalid). Its text stays; nil stays nil.
+func Invalid(err error) error {
+	if err == nil {
+		return nil
+	}
+	return invalid{err}
+}
+
+// Invalidf makes an error that is ErrInvalid.
+func Invalidf(format string, args ...any) error { return invalid{fmt.Errorf(format, args...)} }

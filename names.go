@@ -2,8 +2,8 @@ package slipstream
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -100,7 +100,10 @@ func (t Time) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads the one accepted form.
 func (t *Time) UnmarshalJSON(b []byte) error {
-	s := strings.TrimSuffix(strings.TrimPrefix(string(b), `"`), `"`)
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("read time: %w", err)
+	}
 	parsed, err := ParseTime(s)
 	if err != nil {
 		return err

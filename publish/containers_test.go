@@ -1,0 +1,136 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/blob/mem"
+	"github.com/slipstream-ota/slipstream/publish/delta"
+	"github.com/slipstream-ota/slipstream/sign"
+)
+
+// stored puts the contents of files into blobs and makes a release of them.
+func stored(t *testing.T, blobs *mem.Store, files map[string]string) *slipstream.Release {
+	t.Helper()
+	m := manifestOf(t, files)
+	for _, f := range m.Files {
+		if err := blobs.Put(t.Context(), f.SHA256, f.Size, strings.NewReader(files[f.Path])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	payload, err := sign.Encode(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &slipstream.Release{Digest: sign.DigestOf(payload), Manifest: m}
+}
+
+func noise(seed uint64, n int) string {
+	r := rand.New(rand.NewPCG(seed, seed))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.IntN(256))
+	}
+	return string(b)
+}
+
+func TestBuildContainers(t *testing.T) {
+	blobs := mem.New()
+	v1 := stored(t, blobs, map[string]string{"app.js": "one", "image": noise(1, 50_000), "old": "x"})
+	v2 := stored(t, blobs, map[string]string{"app.js": "two", "image": noise(1, 50_000), "old": "x"})
+	other := stored(t, blobs, map[string]string{"nothing": "alike"})
+	v3 := stored(t, blobs, map[string]string{"app.js": "three", "img/image": noise(1, 50_000), "new": "y"})
+	temp := t.TempDir()
+	var told []slipstream.Container
+	put := func(_ context.Context, c slipstream.Container) error {
+		if _, err := blobs.Stat(t.Context(), c.SHA256); err != nil {
+			t.Error("told before its bytes are stored:", err)
+		}
+		told = append(told, c)
+		return nil
+	}
+	got, err := BuildContainers(t.Context(), blobs, v3, []*slipstream.Release{v2, v1, v2, v3, other}, ContainerOptions{TempDir: temp}, put)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 3 || len(told) != 3 || got[0].Codec != delta.CodecFull || got[0].From != "" || got[1].From != v2.Digest || got[2].From != v1.Digest {
+		t.Fatalf("got %+v", got)
+	}
+	if got[0].Size < 50_000 || got[1].Size > 200 {
+		t.Errorf("sizes %d and %d", got[0].Size, got[1].Size)
+	}
+	if left, err := os.ReadDir(temp); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	for i, base := range []*slipstream.Manifest{nil, v2.Manifest, v1.Manifest} {
+		o, err := blobs.Open(t.Context(), got[i].SHA256)
+		if err != nil || o.Size() != got[i].Size {
+			t.Fatal(err)
+		}
+		proof := newProof(v3.Manifest)
+		if err := delta.Apply(t.Context(), o, base, v3.Manifest, proof); err != nil || len(proof.due) != 0 {
+			t.Errorf("container %d: %v", i, err)
+		}
+	}
+}
+
+func TestBuildContainersStops(t *testing.T) {
+	blobs := mem.New()
+	v1 := stored(t, blobs, map[string]string{"a": "one"})
+	v2 := stored(t, blobs, map[string]string{"a": "two"})
+	t.Run("at an error of put", func(t *testing.T) {
+		full := errors.New("full")
+		if _, err := BuildContainers(t.Context(), blobs, v2, nil, ContainerOptions{}, func(context.Context, slipstream.Container) error { return full }); !errors.Is(err, full) {
+			t.Error(err)
+		}
+	})
+	t.Run("when a blob is missing", func(t *testing.T) {
+		if err := blobs.Delete(t.Context(), v2.Manifest.Files[0].SHA256); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := BuildContainers(t.Context(), blobs, v2, []*slipstream.Release{v1}, ContainerOptions{}, nil); !errors.Is(err, slipstream.ErrNotFound) {
+			t.Error(err)
+		}
+	})
+	t.Run("when there is no room to spool", func(t *testing.T) {
+		if _, err := BuildContainers(t.Context(), blobs, v1, nil, ContainerOptions{TempDir: "/nonexistent"}, nil); !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTheProofMissesNothing(t *testing.T) {
+	m := manifestOf(t, map[string]string{"a": "1", "b": "2"})
+	p := newProof(m)
+	if err := p.Keep(m.Files[0], m.Files[0]); err != nil {
+		t.Error(err)
+	}
+	if err := p.Keep(m.Files[0], m.Files[0]); err == nil {
+		t.Error("a file may come twice")
+	}
+	if _, err := p.Create(slipstream.File{Path: "c"}); err == nil {
+		t.Error("a file may come that is not of the release")
+	}
+	if len(p.due) != 1 {
+		t.Errorf("%d files are due", len(p.due))
+	}
+}
+
+func TestLimitWriterEndsAtTheLimit(t *testing.T) {
+	var b bytes.Buffer
+	w := &limitWriter{w: &b, left: 10}
+	n, err := io.Copy(w, strings.NewReader("123456789"))
+	if n != 9 || err != nil {
+		t.Error(n, err)
+	}
+	if _, err := w.Write([]byte("0")); err == nil {
+		t.Error("as large as the full container is not smaller")
+	}
+}
