@@ -63,6 +63,7 @@ func decisionLines() []line[slipstream.Decision, givenDecision] {
 		{name: "form: digest", want: bad, doc: change(func(p *slipstream.PackageDecision) { p.Release.Digest = "x" })},
 		{name: "form: seq below 0", want: bad, doc: change(func(p *slipstream.PackageDecision) { p.Release.Seq = -1 })},
 		{name: "form: size below 0", want: bad, doc: change(func(p *slipstream.PackageDecision) { p.Release.Size = -1 })},
+		{name: "form: name of the channel", want: bad, doc: func(d *D) { d.Channel = "a b" }},
 		{name: "app", want: slipstream.ReasonWrongApp, doc: func(d *D) { d.App = "other" }},
 		{name: "channel", want: slipstream.ReasonWrongChannel, doc: func(d *D) { d.Channel = "beta" }},
 		{name: "device", want: slipstream.ReasonWrongDevice, doc: func(d *D) { d.Device = string(digest("shop:other")) }},

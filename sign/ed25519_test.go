@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"math/big"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/slipstream-ota/slipstream"
@@ -33,6 +34,12 @@ func keyCases() []keyCase {
 	for _, name := range []string{"root-1", "release-1", "state-1"} {
 		pub := key(name).Public()
 		out = append(out, keyCase{"good key " + name, EncodePublic(pub), KeyID(pub), ok})
+	}
+	for i := 0; ; i++ { // bytes that a careless comparison with p takes for too large
+		if pub := key("search " + strconv.Itoa(i)).Public(); pub[0] >= 0xed && pub[31]&0x7f == 0x7f {
+			out = append(out, keyCase{"good key that begins and ends like p", EncodePublic(pub), KeyID(pub), ok})
+			break
+		}
 	}
 	reject := func(name string, raw []byte) {
 		out = append(out, keyCase{Name: name, Public: base64.StdEncoding.EncodeToString(raw), Expect: bad})

@@ -32,6 +32,7 @@ type tool struct {
 	env            *config.Env
 	json           bool // --json: print one JSON value instead of text
 	environ        []string
+	server         serverFlags // --server and --token of the command that runs
 }
 
 // usageError makes the exit code 2.

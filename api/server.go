@@ -1,0 +1,220 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/slipstream-ota/slipstream/auth"
+	"github.com/slipstream-ota/slipstream/blob"
+	"github.com/slipstream-ota/slipstream/rollout"
+	"github.com/slipstream-ota/slipstream/store"
+)
+
+// Base is where the management API lives.
+const Base = "/v1/admin"
+
+// Limits of requests.
+const (
+	maxBody     = 8 << 20 // of JSON: a manifest of 4 MB in base64 is the largest
+	bodyTimeout = 30 * time.Second
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Store   store.Store
+	Blobs   blob.Store
+	Rollout *rollout.Service
+	Tokens  *auth.Tokens
+	Limiter *auth.Limiter
+	Jobs    *Containers // told of new releases; may be nil
+	Spool   *Spool      // of large uploads; nil refuses them in parts
+	Clock   func() time.Time
+	Log     *slog.Logger
+	Version string // of the program, for the OpenAPI document
+	// Sender names the address that failed logins count for; nil takes the connection's.
+	Sender func(*http.Request) string
+}
+
+// Server answers the management API.
+type Server struct {
+	cfg  Config
+	mux  *http.ServeMux
+	huma huma.API
+}
+
+// New makes a Server.
+func New(cfg Config) *Server {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Limiter == nil {
+		cfg.Limiter = auth.NewLimiter(cfg.Clock)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	c := huma.DefaultConfig("Slipstream management API", first(cfg.Version, "dev"))
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "/v1/openapi", "", "", nil
+	c.Info.Description = "Everything that the slipstream command does goes through this API. Errors are RFC 9457 problem documents with a stable code."
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
+	c.Transformers = append(c.Transformers, ownProblems)
+	s.huma = humago.New(s.mux, c)
+	s.routeApps()
+	s.routeReleases()
+	s.routeChannels()
+	s.routeAdmin()
+	s.routeBlobs()
+	s.describeProblems()
+	return s
+}
+
+// Handler answers everything under Base, and the OpenAPI document.
+func (s *Server) Handler() http.Handler { return s.mux }
+
+// OpenAPI is the document that describes the API, as JSON.
+func (s *Server) OpenAPI() ([]byte, error) { return s.huma.OpenAPI().MarshalJSON() }
+
+// describeProblems replaces huma's model of errors in the document by ours.
+func (s *Server) describeProblems() {
+	schemas := s.huma.OpenAPI().Components.Schemas
+	problem := schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
+	for _, item := range s.huma.OpenAPI().Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Put, item.Post, item.Delete, item.Patch, item.Head} {
+			if op == nil {
+				continue
+			}
+			for _, res := range op.Responses {
+				if media := res.Content["application/problem+json"]; media != nil {
+					media.Schema = problem
+				}
+			}
+		}
+	}
+	delete(schemas.Map(), "ErrorModel")
+	delete(schemas.Map(), "ErrorDetail")
+}
+
+type principalKey struct{}
+
+// by is who sends the request that ctx belongs to.
+func by(ctx context.Context) auth.Principal {
+	p, _ := ctx.Value(principalKey{}).(auth.Principal)
+	return p
+}
+
+// route adds an operation. need is what the token's role must allow, for the app of the path when there is one.
+func route[I, O any](s *Server, method, path, summary string, need auth.Action, fn func(context.Context, *I) (*O, error)) {
+	op := huma.Operation{
+		OperationID: operationID(method, path), Method: method, Path: Base + path, Summary: summary,
+		MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout,
+		Tags:     []string{strings.SplitN(strings.TrimPrefix(path, "/"), "/", 2)[0]},
+		Security: []map[string][]string{{"token": {}}},
+		Errors:   []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable},
+		Metadata: map[string]any{"needs": string(need)},
+		Middlewares: huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+			r, w := humago.Unwrap(ctx)
+			p, err := s.authorize(r, need, ctx.Param("app"))
+			if err != nil {
+				s.fail(w, r, err)
+				return
+			}
+			next(huma.WithValue(ctx, principalKey{}, p))
+		}},
+	}
+	huma.Register(s.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := fn(ctx, in)
+		if err != nil {
+			s.log(ctx, method, path, err)
+			return nil, problemOf(err)
+		}
+		return out, nil
+	})
+}
+
+// operationID is a stable name from method and path: "patch-apps-channels-rollouts".
+func operationID(method, path string) string {
+	id := strings.ToLower(method)
+	for part := range strings.SplitSeq(path, "/") {
+		if part != "" && !strings.HasPrefix(part, "{") {
+			id += "-" + part
+		}
+	}
+	if strings.HasSuffix(path, "}") {
+		id += "-one"
+	}
+	return id
+}
+
+// authorize tells who sends r, or why the request must not go on.
+func (s *Server) authorize(r *http.Request, need auth.Action, app string) (auth.Principal, error) {
+	sender := r.RemoteAddr
+	if s.cfg.Sender != nil {
+		sender = s.cfg.Sender(r)
+	}
+	if wait := s.cfg.Limiter.Wait(sender); wait > 0 {
+		p := newProblem(http.StatusTooManyRequests, CodeTooMany, "too many failed logins from this address")
+		p.retryAfter = int(wait/time.Second) + 1
+		return auth.Principal{}, p
+	}
+	who, err := s.cfg.Tokens.Authenticate(r.Context(), r.Header.Get("Authorization"))
+	if errors.Is(err, auth.ErrUnauthorized) {
+		if r.Header.Get("Authorization") != "" {
+			s.cfg.Limiter.Failed(sender)
+		}
+		return who, err
+	}
+	if err != nil {
+		return who, err
+	}
+	s.cfg.Limiter.Succeeded(sender)
+	// Operations without an app in their path look at the token's scope themselves.
+	allowed := who.Role.May(need)
+	if app != "" {
+		allowed = who.May(need, app)
+	}
+	if !allowed {
+		return who, forbidden(who, need)
+	}
+	return who, nil
+}
+
+func forbidden(who auth.Principal, need auth.Action) error {
+	detail := "a token with role " + string(who.Role)
+	if who.App != "" {
+		detail += " for app " + who.App
+	}
+	p := newProblem(http.StatusForbidden, CodeForbidden, detail+" may not do this")
+	p.Hint = "this needs the right to " + string(need) + "; `slipstream token create` makes tokens"
+	return p
+}
+
+// fail answers a request with err and logs what is the server's own fault.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	s.log(r.Context(), r.Method, r.URL.Path, err)
+	writeProblem(w, r, err)
+}
+
+func (s *Server) log(ctx context.Context, method, path string, err error) {
+	if p := problemOf(err); p.Status < http.StatusInternalServerError || ctx.Err() != nil {
+		return
+	}
+	s.cfg.Log.LogAttrs(ctx, slog.LevelError, "request failed", slog.String("method", method), slog.String("path", path), slog.Any("error", err))
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,211 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/store"
+)
+
+// Prefix begins every token, so that people and secret scanners know one when they see it.
+const Prefix = "slp_"
+
+const secretBytes = 32
+
+// ErrUnauthorized says that no valid token came with the request.
+var ErrUnauthorized = errors.New("a valid token is needed")
+
+// Config is what Tokens are made of.
+type Config struct {
+	Store store.Store
+	Clock func() time.Time // nil means time.Now
+	Rand  io.Reader        // nil means crypto/rand
+}
+
+// Tokens makes, knows and revokes bearer tokens. Only their hashes are kept, and a token is found by its hash, so that
+// no comparison takes longer for a better guess.
+type Tokens struct {
+	store store.Store
+	clock func() time.Time
+	rand  io.Reader
+}
+
+// New makes Tokens.
+func New(c Config) *Tokens {
+	t := &Tokens{store: c.Store, clock: c.Clock, rand: c.Rand}
+	if t.clock == nil {
+		t.clock = time.Now
+	}
+	if t.rand == nil {
+		t.rand = rand.Reader
+	}
+	return t
+}
+
+// Spec is what people say of a new token.
+type Spec struct {
+	Name    string
+	Role    Role
+	App     string    // "" = all apps
+	Expires time.Time // zero = never
+}
+
+// Create makes a token and gives its secret, which is never shown again.
+func (t *Tokens) Create(ctx context.Context, by string, s Spec) (store.Token, string, error) {
+	if _, err := ParseRole(string(s.Role)); err != nil {
+		return store.Token{}, "", err
+	}
+	if err := slipstream.CheckName("token", s.Name); err != nil {
+		return store.Token{}, "", err
+	}
+	now := t.clock()
+	if !s.Expires.IsZero() && !s.Expires.After(now) {
+		return store.Token{}, "", slipstream.Invalidf("the token would have expired already")
+	}
+	id, err := t.random(6)
+	if err != nil {
+		return store.Token{}, "", err
+	}
+	return t.put(ctx, by, store.Token{ID: "t" + id, Name: s.Name, Role: string(s.Role), App: s.App, Created: now, Expires: s.Expires}, false)
+}
+
+// Reissue makes an owner's token with a fixed id and takes the former one of that id away: the token that `serve`
+// leaves for the command on its own machine.
+func (t *Tokens) Reissue(ctx context.Context, id, name string) (string, error) {
+	_, secret, err := t.put(ctx, "system", store.Token{ID: id, Name: name, Role: string(Owner), Created: t.clock()}, true)
+	return secret, err
+}
+
+func (t *Tokens) put(ctx context.Context, by string, k store.Token, replace bool) (store.Token, string, error) {
+	random, err := t.random(secretBytes)
+	if err != nil {
+		return store.Token{}, "", err
+	}
+	secret := Prefix + random
+	k.Hash = sha256.Sum256([]byte(secret))
+	detail, err := json.Marshal(map[string]any{"name": k.Name, "role": k.Role, "scope": k.App, "reissued": replace})
+	if err != nil {
+		return store.Token{}, "", err
+	}
+	err = t.store.Update(ctx, func(tx store.Tx) error {
+		if k.App != "" {
+			if _, err := tx.Apps().Get(ctx, k.App); err != nil {
+				return err
+			}
+		}
+		if replace {
+			if err := tx.Tokens().Delete(ctx, k.ID); err != nil && !errors.Is(err, slipstream.ErrNotFound) {
+				return err
+			}
+		}
+		if err := tx.Tokens().Put(ctx, k); err != nil {
+			return err
+		}
+		_, err := tx.Audit().Append(ctx, store.AuditEntry{At: t.now(), Actor: by, Action: "token.create", App: k.App, Target: k.ID, Detail: detail})
+		return err
+	})
+	if err != nil {
+		return store.Token{}, "", fmt.Errorf("keep token: %w", err)
+	}
+	return k, secret, nil
+}
+
+func (t *Tokens) now() time.Time { return t.clock().UTC().Truncate(time.Microsecond) }
+
+func (t *Tokens) random(n int) (string, error) {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(t.rand, b); err != nil {
+		return "", fmt.Errorf("make token: %w", err)
+	}
+	return hex.EncodeToString(b), nil
+}
+
+// List gives all tokens, without secrets.
+func (t *Tokens) List(ctx context.Context) ([]store.Token, error) {
+	var out []store.Token
+	err := t.store.View(ctx, func(tx store.Tx) (err error) {
+		out, err = tx.Tokens().List(ctx)
+		return err
+	})
+	return out, err
+}
+
+// Revoke takes a token away at once. allowed is asked before, with the token.
+func (t *Tokens) Revoke(ctx context.Context, by, id string, allowed func(store.Token) error) error {
+	return t.store.Update(ctx, func(tx store.Tx) error {
+		all, err := tx.Tokens().List(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range all {
+			if k.ID != id {
+				continue
+			}
+			if err := allowed(k); err != nil {
+				return err
+			}
+			if err := tx.Tokens().Delete(ctx, id); err != nil {
+				return err
+			}
+			_, err := tx.Audit().Append(ctx, store.AuditEntry{At: t.now(), Actor: by, Action: "token.revoke", App: k.App, Target: id, Detail: []byte(`{}`)})
+			return err
+		}
+		return fmt.Errorf("token %s: %w", id, slipstream.ErrNotFound)
+	})
+}
+
+// Authenticate tells who sends an Authorization header. What is not a valid token is ErrUnauthorized.
+func (t *Tokens) Authenticate(ctx context.Context, header string) (Principal, error) {
+	scheme, secret, _ := strings.Cut(header, " ")
+	secret = strings.TrimSpace(secret)
+	if !strings.EqualFold(scheme, "bearer") || !strings.HasPrefix(secret, Prefix) || len(secret) > 200 {
+		return Principal{}, ErrUnauthorized
+	}
+	hash := sha256.Sum256([]byte(secret))
+	var k store.Token
+	err := t.store.View(ctx, func(tx store.Tx) (err error) {
+		k, err = tx.Tokens().ByHash(ctx, hash)
+		return err
+	})
+	if errors.Is(err, slipstream.ErrNotFound) {
+		return Principal{}, ErrUnauthorized
+	}
+	if err != nil {
+		return Principal{}, fmt.Errorf("look token up: %w", err)
+	}
+	now := t.clock()
+	if !k.Expires.IsZero() && !now.Before(k.Expires) {
+		return Principal{}, fmt.Errorf("the token expired at %s: %w", k.Expires.UTC().Format(time.RFC3339), ErrUnauthorized)
+	}
+	role, err := ParseRole(k.Role)
+	if err != nil {
+		return Principal{}, fmt.Errorf("token %s: %w", k.ID, err)
+	}
+	t.used(ctx, k, now)
+	return Principal{Token: k.ID, Name: k.Name, Role: role, App: k.App}, nil
+}
+
+// used notes the hour of a token's last use. That it could not be noted must not keep anybody out.
+func (t *Tokens) used(ctx context.Context, k store.Token, now time.Time) {
+	hour := now.UTC().Truncate(time.Hour)
+	if k.LastUsed.Equal(hour) {
+		return
+	}
+	_ = t.store.Update(ctx, func(tx store.Tx) error {
+		current, err := tx.Tokens().ByHash(ctx, k.Hash)
+		if err != nil {
+			return err
+		}
+		current.LastUsed = hour
+		return tx.Tokens().Put(ctx, current)
+	})
+}

@@ -1,0 +1,334 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/publish/delta"
+	"github.com/slipstream-ota/slipstream/sign"
+)
+
+// tree is a release that is on the device: where its verified manifest says what is in it.
+type tree struct {
+	digest   slipstream.Digest
+	manifest *slipstream.Manifest
+	open     func(path string) (io.ReadCloser, error)
+}
+
+// base is what runs of pkg, as the base of a container; nil when it has no manifest.
+func (c *Client) base(pkg string) *tree {
+	c.mu.Lock()
+	running := c.body.Trial.Running(c.env(), pkg)
+	c.mu.Unlock()
+	if !running.Embedded {
+		return c.holding(running.Digest)
+	}
+	e := c.cfg.Embedded[pkg]
+	m, digest, err := c.root.Manifest(e.Manifest)
+	if err != nil || digest != running.Digest || e.Files == nil {
+		return nil
+	}
+	return &tree{digest: digest, manifest: m, open: func(p string) (io.ReadCloser, error) { return e.Files.Open(p) }}
+}
+
+// holding is a tree under releases by its digest alone, nil when its manifest is gone. The digest comes from the state,
+// which only verified manifests enter, so no signature is asked for again: the key may have been rotated since.
+func (c *Client) holding(digest slipstream.Digest) *tree {
+	raw, err := c.disk.read(c.disk.manifestFile(digest), slipstream.MaxManifestBytes)
+	if err != nil {
+		return nil
+	}
+	e, err := sign.ParseEnvelope(raw, sign.TypeManifest, slipstream.MaxManifestBytes)
+	if err != nil || sign.DigestOf(e.Payload) != digest {
+		return nil
+	}
+	var m slipstream.Manifest
+	if sign.Decode(e.Payload, &m) != nil {
+		return nil
+	}
+	return c.held(digest, &m)
+}
+
+// held is a tree under releases.
+func (c *Client) held(digest slipstream.Digest, m *slipstream.Manifest) *tree {
+	dir := c.disk.tree(digest)
+	return &tree{digest: digest, manifest: m, open: func(p string) (io.ReadCloser, error) {
+		return c.disk.Open(filepath.Join(dir, filepath.FromSlash(p)))
+	}}
+}
+
+// intact reports whether the tree of w is on disk with every file's signed size and hash, and its manifest beside it.
+func (c *Client) intact(w *wanted) bool {
+	if !c.disk.exists(c.disk.tree(w.digest())) || !c.disk.exists(c.disk.manifestFile(w.digest())) {
+		return false
+	}
+	t := c.held(w.digest(), w.manifest)
+	for _, f := range w.manifest.Files {
+		if err := copyFile(io.Discard, t, f); err != nil {
+			c.log.Warn("a release on disk is damaged", "release", w.digest().Short(), "error", err)
+			return false
+		}
+	}
+	return true
+}
+
+// copyFile writes the file f of t to w and verifies size and hash on the way.
+func copyFile(w io.Writer, t *tree, f slipstream.File) error {
+	r, err := t.open(f.Path)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", f.Path, err)
+	}
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, h), io.LimitReader(r, f.Size+1))
+	if err := errors.Join(err, r.Close()); err != nil {
+		return fmt.Errorf("copy %s: %w", f.Path, err)
+	}
+	return checkSum(f, n, h)
+}
+
+func checkSum(f slipstream.File, n int64, h hash.Hash) error {
+	if got := slipstream.DigestOf([32]byte(h.Sum(nil))); n != f.Size || got != f.SHA256 {
+		return slipstream.Refuse(slipstream.ReasonFileMismatch, "file "+f.Path, "%d bytes of hash %s", n, got.Short())
+	}
+	return nil
+}
+
+// builder assembles a tree in a hidden directory. It is the sink of a container.
+type builder struct {
+	disk disk
+	w    *wanted
+	dir  string
+	base *tree
+	made map[string]bool // directories below dir
+}
+
+var _ delta.Sink = (*builder)(nil)
+
+// build makes the tree of w: fill puts every file in, then everything is made durable and visible by one rename.
+func (c *Client) build(w *wanted, base *tree, fill func(b *builder) error) error {
+	b := &builder{disk: c.disk, w: w, base: base, dir: c.disk.path("releases", ".new-"+string(w.digest())), made: map[string]bool{}}
+	err := c.disk.removeAll(b.dir)
+	if err == nil {
+		err = c.disk.MkdirAll(b.dir)
+	}
+	if err == nil {
+		err = fill(b)
+	}
+	if err == nil {
+		err = b.publish()
+	}
+	if err != nil {
+		return errors.Join(storage("assemble "+w.offer.Package, err), c.disk.removeAll(b.dir))
+	}
+	return nil
+}
+
+// place makes the directories above a file and gives its name on disk.
+func (b *builder) place(f slipstream.File) (string, error) {
+	if parent := path.Dir(f.Path); !b.made[parent] {
+		if err := b.disk.MkdirAll(filepath.Join(b.dir, filepath.FromSlash(parent))); err != nil {
+			return "", err
+		}
+		for ; !b.made[parent]; parent = path.Dir(parent) {
+			b.made[parent] = true
+		}
+	}
+	return filepath.Join(b.dir, filepath.FromSlash(f.Path)), nil
+}
+
+func (b *builder) create(f slipstream.File) (*durableFile, error) {
+	name, err := b.place(f)
+	if err != nil {
+		return nil, err
+	}
+	perm := fs.FileMode(0o644)
+	if f.Exec {
+		perm = 0o755
+	}
+	file, err := b.disk.Create(name, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &durableFile{file: file, buf: bufio.NewWriterSize(file, 64<<10)}, nil
+}
+
+// durableFile is on disk when Close returns nil.
+type durableFile struct {
+	file File
+	buf  *bufio.Writer
+}
+
+func (d *durableFile) Write(p []byte) (int, error) { return d.buf.Write(p) }
+
+func (d *durableFile) Close() error {
+	err := d.buf.Flush()
+	if err == nil {
+		err = d.file.Sync()
+	}
+	return errors.Join(err, d.file.Close())
+}
+
+// Create opens a file of the new tree; the container codec verifies what is written.
+func (b *builder) Create(f slipstream.File) (io.WriteCloser, error) { return b.create(f) }
+
+// Keep copies a file from what runs and verifies it, because the disk may have lied since it was written.
+func (b *builder) Keep(f, old slipstream.File) error { return b.copy(f, old, b.base) }
+
+// Duplicate copies a file that was written into the new tree before.
+func (b *builder) Duplicate(f, of slipstream.File) error {
+	return b.copy(f, of, &tree{open: func(p string) (io.ReadCloser, error) {
+		return b.disk.Open(filepath.Join(b.dir, filepath.FromSlash(p)))
+	}})
+}
+
+func (b *builder) copy(f, from slipstream.File, t *tree) error {
+	if t == nil {
+		return slipstream.Refuse(slipstream.ReasonContainerInvalid, "file "+f.Path, "there is no base to take it from")
+	}
+	out, err := b.create(f)
+	if err != nil {
+		return err
+	}
+	from.Size, from.SHA256 = f.Size, f.SHA256
+	return errors.Join(copyFile(out, t, from), out.Close())
+}
+
+// publish makes the finished tree durable, then visible by one rename. Its manifest is there before it.
+func (b *builder) publish() error {
+	folders := []string{"."}
+	for folder := range b.made {
+		if folder != "." {
+			folders = append(folders, folder)
+		}
+	}
+	slices.Sort(folders)
+	slices.Reverse(folders) // children before parents
+	for _, folder := range folders {
+		if err := b.disk.SyncDir(filepath.Join(b.dir, filepath.FromSlash(folder))); err != nil {
+			return err
+		}
+	}
+	digest := b.w.digest()
+	if err := b.disk.write(b.disk.manifestFile(digest), b.w.envelope); err != nil {
+		return err
+	}
+	final := b.disk.tree(digest)
+	if b.disk.exists(final) {
+		old := b.disk.path("releases", ".old-"+string(digest))
+		if err := errors.Join(b.disk.removeAll(old), b.disk.Rename(final, old)); err != nil {
+			return err
+		}
+	}
+	if err := b.disk.Rename(b.dir, final); err != nil {
+		return err
+	}
+	if err := b.disk.SyncDir(b.disk.path("releases")); err != nil {
+		return err
+	}
+	return b.disk.removeAll(b.disk.path("releases", ".old-"+string(digest)))
+}
+
+// byContainer builds the tree from one container.
+func (c *Client) byContainer(ctx context.Context, w *wanted, base *tree, k slipstream.Container) error {
+	part, err := c.download(ctx, "/v1/containers/"+string(k.SHA256), k.SHA256, k.Size, &w.bytes)
+	if err != nil {
+		return err
+	}
+	var old *slipstream.Manifest
+	if k.From != "" {
+		old = base.manifest
+	}
+	err = c.build(w, base, func(b *builder) error {
+		f, err := c.disk.Open(part)
+		if err != nil {
+			return err
+		}
+		return errors.Join(delta.Apply(ctx, bufio.NewReaderSize(f, 64<<10), old, w.manifest, b), f.Close())
+	})
+	if err == nil {
+		w.codec = k.Codec
+	}
+	if err == nil || !hopeless(err) {
+		return errors.Join(err, ignoreMissing(c.disk.Remove(part)))
+	}
+	return err
+}
+
+// byFiles builds the tree from what the device holds and single blobs.
+func (c *Client) byFiles(ctx context.Context, w *wanted) error {
+	have := map[slipstream.Digest]func() (*tree, slipstream.File){}
+	for _, t := range c.allTrees(w.offer.Package) {
+		for _, f := range t.manifest.Files {
+			have[f.SHA256] = func() (*tree, slipstream.File) { return t, f }
+		}
+	}
+	done := map[slipstream.Digest]slipstream.File{}
+	return c.build(w, nil, func(b *builder) error {
+		for _, f := range w.manifest.Files {
+			if err := ctx.Err(); err != nil {
+				return context.Cause(ctx)
+			}
+			if of, ok := done[f.SHA256]; ok {
+				if err := b.Duplicate(f, of); err != nil {
+					return err
+				}
+				continue
+			}
+			if from := have[f.SHA256]; from != nil {
+				t, old := from()
+				if b.copy(f, old, t) == nil {
+					continue
+				}
+			}
+			if err := c.blob(ctx, b, f); err != nil {
+				return err
+			}
+			done[f.SHA256] = f
+		}
+		w.codec = "blobs"
+		return nil
+	})
+}
+
+// allTrees are what runs and what else of pkg is held.
+func (c *Client) allTrees(pkg string) []*tree {
+	c.mu.Lock()
+	history := c.body.Trial.Packages[pkg].History
+	c.mu.Unlock()
+	var out []*tree
+	for _, r := range history {
+		if t := c.holding(r.Digest); t != nil {
+			out = append(out, t)
+		}
+	}
+	if base := c.base(pkg); base != nil {
+		out = append(out, base)
+	}
+	return out
+}
+
+func (c *Client) blob(ctx context.Context, b *builder, f slipstream.File) error {
+	if f.Size == 0 {
+		out, err := b.create(f)
+		if err != nil {
+			return err
+		}
+		return out.Close()
+	}
+	part, err := c.download(ctx, "/v1/blobs/"+string(f.SHA256), f.SHA256, f.Size, &b.w.bytes)
+	if err != nil {
+		return err
+	}
+	downloads := &tree{open: func(string) (io.ReadCloser, error) { return c.disk.Open(part) }}
+	return errors.Join(b.copy(f, f, downloads), ignoreMissing(c.disk.Remove(part)))
+}

@@ -1,0 +1,257 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/publish/delta"
+	"github.com/slipstream-ota/slipstream/sign"
+)
+
+const maxContainerList = 256 << 10
+
+// Offer is a release that this device is to take. Leaving says that what runs must be left for it.
+type Offer struct {
+	Package string
+	Release slipstream.ReleaseRef
+	Runtime *slipstream.Runtime // the rollout's; nil when a decision named the release
+	Rollout string
+	Retry   int
+	Apply   slipstream.Apply
+	Leaving bool
+	Reason  slipstream.Reason
+}
+
+// wanted is an offer with its verified manifest.
+type wanted struct {
+	offer    Offer
+	manifest *slipstream.Manifest
+	envelope []byte
+	bytes    int64  // that came over the network
+	codec    string // "" when the tree was there already
+}
+
+func (w *wanted) digest() slipstream.Digest { return w.offer.Release.Digest }
+
+// manifest gets and verifies the manifest of an offer: the one on disk when it is still good, else the servers'.
+func (c *Client) manifest(ctx context.Context, o Offer) (*wanted, error) {
+	c.mu.Lock()
+	trust := c.trust
+	c.mu.Unlock()
+	expect := sign.ExpectManifest{App: c.cfg.App, Package: o.Package, Platform: c.cfg.Platform, Release: o.Release, Runtime: o.Runtime, Fits: c.fits}
+	if raw, err := c.disk.read(c.disk.manifestFile(o.Release.Digest), slipstream.MaxManifestBytes); err == nil {
+		if m, err := trust.AcceptManifest(raw, expect); err == nil {
+			return &wanted{offer: o, manifest: m, envelope: raw}, nil
+		}
+	}
+	var m *slipstream.Manifest
+	var raw []byte
+	walked := false
+	for {
+		err := c.net.do(ctx, call{path: "/v1/manifests/" + string(o.Release.Digest)}, func(r *http.Response) error {
+			var err error
+			if raw, err = readCapped(r.Body, slipstream.MaxManifestBytes, "manifest"); err != nil {
+				return err
+			}
+			m, err = trust.AcceptManifest(raw, expect)
+			return err
+		})
+		if err == nil {
+			return &wanted{offer: o, manifest: m, envelope: raw}, nil
+		}
+		if walked || slipstream.ReasonOf(err, "") != slipstream.ReasonSignatureInvalid {
+			return nil, fmt.Errorf("fetch manifest of %s %s: %w", o.Package, o.Release.Version, err)
+		}
+		walked = true
+		if werr := c.walkRoots(ctx); werr != nil {
+			return nil, errors.Join(err, werr)
+		}
+		c.mu.Lock()
+		trust = c.trust
+		c.mu.Unlock()
+	}
+}
+
+// obtain puts the tree of w under releases: it is there already, or comes by the smallest container that can be
+// applied, or file by file. All roads end in the same hashes.
+func (c *Client) obtain(ctx context.Context, w *wanted) error {
+	if c.intact(w) {
+		return nil
+	}
+	base := c.base(w.offer.Package)
+	list, err := c.containers(ctx, w)
+	if err != nil {
+		c.log.Debug("no list of containers", "error", err)
+	}
+	var errs []error
+	for _, k := range c.candidates(w, base, list) {
+		err := c.byContainer(ctx, w, base, k)
+		if err == nil {
+			return nil
+		}
+		if hopeless(err) || ctx.Err() != nil {
+			return err
+		}
+		errs = append(errs, err)
+	}
+	if err := c.byFiles(ctx, w); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	return nil
+}
+
+// hopeless errors are those that another way of fetching would meet as well.
+func hopeless(err error) bool {
+	reason := classify(err)
+	return reason == slipstream.ReasonDiskFull || reason == slipstream.ReasonReadOnly || reason == slipstream.ReasonLocked
+}
+
+// containers asks for the ways to get a release. The list is a hint that nobody signed.
+func (c *Client) containers(ctx context.Context, w *wanted) ([]slipstream.Container, error) {
+	raw, err := c.net.document(ctx, http.MethodGet, "/v1/releases/"+string(w.digest())+"/containers", nil, maxContainerList)
+	if err != nil {
+		return nil, err
+	}
+	var list []slipstream.Container
+	if err := decodeAnswer(raw, &list, "list of containers"); err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// candidates are the containers that can be applied here, smallest first.
+func (c *Client) candidates(w *wanted, base *tree, list []slipstream.Container) []slipstream.Container {
+	limit := w.manifest.Size() + slipstream.ContainerOverhead
+	usable := slices.DeleteFunc(slices.Clone(list), func(k slipstream.Container) bool {
+		full := k.Codec == delta.CodecFull && k.From == ""
+		changed := k.Codec == delta.CodecChanged && base != nil && k.From == base.digest
+		return !full && !changed || k.Size <= 0 || k.Size > limit || !k.SHA256.Valid()
+	})
+	slices.SortStableFunc(usable, func(a, b slipstream.Container) int { return cmp.Compare(a.Size, b.Size) })
+	return usable
+}
+
+// download gets an immutable object into fetch/<sha256>.part, going on where an earlier attempt stopped, and gives the
+// file's name once its bytes are those that sum names. It adds what came over the network to received.
+func (c *Client) download(ctx context.Context, path string, sum slipstream.Digest, size int64, received *int64) (string, error) {
+	part := c.disk.path("fetch", string(sum)+".part")
+	for attempt := 0; ; attempt++ {
+		if err := c.fill(ctx, path, part, sum, size, received); err != nil {
+			return "", fmt.Errorf("download %s: %w", path, err)
+		}
+		err := c.checkPart(part, sum, size)
+		if err == nil {
+			return part, nil
+		}
+		if rerr := c.disk.Remove(part); rerr != nil || attempt == 1 {
+			return "", errors.Join(err, rerr)
+		}
+	}
+}
+
+// fill downloads until part holds size bytes. An attempt that brought something does not count as a failure.
+func (c *Client) fill(ctx context.Context, path, part string, sum slipstream.Digest, size int64, received *int64) error {
+	watched, count, stop := c.net.pace(ctx, size)
+	defer stop()
+	for {
+		before := c.partSize(part, size)
+		if before == size {
+			return nil
+		}
+		err := c.fillOnce(watched, path, part, sum, size, func(n int) { count(n); *received += int64(n) })
+		if err != nil && (watched.Err() != nil || !retryable(err) || c.partSize(part, size) <= before) {
+			return err
+		}
+	}
+}
+
+func (c *Client) fillOnce(ctx context.Context, path, part string, sum slipstream.Digest, size int64, count func(int)) error {
+	var have int64
+	header := func() http.Header {
+		h := http.Header{}
+		if have = c.partSize(part, size); have > 0 {
+			h.Set("Range", fmt.Sprintf("bytes=%d-", have))
+			h.Set("If-Range", `"`+string(sum)+`"`)
+		}
+		return h
+	}
+	accept := []int{http.StatusOK, http.StatusPartialContent}
+	return c.net.do(ctx, call{path: path, slow: true, header: header, accept: accept}, func(r *http.Response) error {
+		if r.StatusCode == http.StatusOK {
+			have = 0
+		} else if !strings.HasPrefix(r.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)) {
+			return slipstream.Refuse(slipstream.ReasonContainerInvalid, path, "the answer is another range: %q", r.Header.Get("Content-Range"))
+		}
+		return c.pour(r.Body, part, have, size, count)
+	})
+}
+
+// pour writes a body behind the have bytes of part, at most up to size. One byte more is refused.
+func (c *Client) pour(body io.Reader, part string, have, size int64, count func(int)) (err error) {
+	open := c.disk.Append
+	if have == 0 {
+		open = func(name string) (File, error) { return c.disk.Create(name, 0o600) }
+	}
+	f, err := open(part)
+	if err != nil {
+		return storage("open partial download", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buf := make([]byte, 64<<10)
+	for left := size - have; ; {
+		n, rerr := body.Read(buf)
+		count(n)
+		if int64(n) > left {
+			return errors.Join(slipstream.Refuse(slipstream.ReasonTooLarge, part, "more than %d bytes", size), c.disk.Remove(part))
+		}
+		left -= int64(n)
+		if _, err := f.Write(buf[:n]); err != nil {
+			return storage("write partial download", err)
+		}
+		switch {
+		case errors.Is(rerr, io.EOF) && left > 0:
+			return slipstream.Refuse(slipstream.ReasonNetwork, part, "%d bytes short", left)
+		case errors.Is(rerr, io.EOF):
+			return nil
+		case rerr != nil:
+			return &slipstream.Refusal{Reason: slipstream.ReasonNetwork, What: part, Err: rerr}
+		}
+	}
+}
+
+// partSize is how much of a download is there; more than all of it is as good as nothing.
+func (c *Client) partSize(part string, size int64) int64 {
+	f, err := c.disk.Open(part)
+	if err != nil {
+		return 0
+	}
+	n, err := f.Size()
+	if errors.Join(err, f.Close()) != nil || n > size {
+		return 0
+	}
+	return n
+}
+
+func (c *Client) checkPart(part string, sum slipstream.Digest, size int64) error {
+	f, err := c.disk.Open(part)
+	if err != nil {
+		return fmt.Errorf("open download: %w", err)
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(f, size+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("read download: %w", err)
+	}
+	if got := slipstream.DigestOf([32]byte(h.Sum(nil))); got != sum || n != size {
+		return slipstream.Refuse(slipstream.ReasonFileMismatch, "download "+sum.Short(), "its hash is %s", got.Short())
+	}
+	return nil
+}

@@ -1,0 +1,287 @@
+package client
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/client/trial"
+)
+
+// disk is a device's directory.
+type disk struct {
+	FS
+	dir string
+}
+
+func (d disk) path(parts ...string) string { return filepath.Join(append([]string{d.dir}, parts...)...) }
+
+func (d disk) tree(digest slipstream.Digest) string { return d.path("releases", string(digest)) }
+
+func (d disk) manifestFile(digest slipstream.Digest) string {
+	return d.path("releases", string(digest)+".manifest.json")
+}
+
+func (d disk) stateEnvelope(channel string) string {
+	return d.path("trust", "state-"+channel+".json")
+}
+
+// write is how everything that must survive a crash is written: old bytes or new bytes, never a mixture. Only the
+// holder of the lock writes, so the temporary name needs no randomness.
+func (d disk) write(name string, data []byte) (err error) {
+	temp := name + ".tmp"
+	f, err := d.Create(temp, 0o600)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", temp, err)
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", temp, err), ignoreMissing(d.Remove(temp)))
+	}
+	if err := d.Rename(temp, name); err != nil {
+		return fmt.Errorf("rename to %s: %w", name, err)
+	}
+	if err := d.SyncDir(filepath.Dir(name)); err != nil {
+		return fmt.Errorf("fsync folder of %s: %w", name, err)
+	}
+	return nil
+}
+
+// read gives the content of a file of at most limit bytes.
+func (d disk) read(name string, limit int64) ([]byte, error) {
+	f, err := d.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("read %s: more than %d bytes", name, limit)
+	}
+	return b, nil
+}
+
+func (d disk) exists(name string) bool {
+	f, err := d.Open(name)
+	if err != nil {
+		return false
+	}
+	return f.Close() == nil
+}
+
+// removeAll deletes a tree, children first. What is not there is no error.
+func (d disk) removeAll(name string) error {
+	entries, err := d.ReadDir(name)
+	if err == nil {
+		for _, e := range entries {
+			if e.IsDir() {
+				err = d.removeAll(filepath.Join(name, e.Name()))
+			} else {
+				err = ignoreMissing(d.Remove(filepath.Join(name, e.Name())))
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return ignoreMissing(d.Remove(name))
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// body is everything that changes in place.
+type body struct {
+	Trial       trial.State                  `json:"trial"`
+	Outbox      []slipstream.Event           `json:"outbox,omitempty"` // oldest first
+	Channels    map[string]seen              `json:"channels,omitempty"`
+	StateRole   string                       `json:"stateRole,omitempty"` // fingerprint of the role under which Channels was learned
+	RootChecked int64                        `json:"rootChecked,omitempty"`
+	Grants      map[string]bool              `json:"grants,omitempty"` // rollout → admitted
+	Ran         map[string]slipstream.Digest `json:"ran,omitempty"`    // what each package ran last
+	Failed      map[string]slipstream.Reason `json:"failed,omitempty"` // failures told already, by stage and package
+}
+
+// seen is what a device remembers of a channel beside the state itself. Signed is the highest issued time, in Unix
+// seconds, of any document that it accepted there. ETag belongs to the envelope with that SHA-256.
+type seen struct {
+	Epoch    int64  `json:"epoch,omitempty"`
+	Signed   int64  `json:"signed,omitempty"`
+	ETag     string `json:"etag,omitempty"`
+	Envelope string `json:"envelope,omitempty"`
+}
+
+const (
+	stateFormat   = 1
+	maxStateFile  = 16 << 20
+	stateFile     = "state.json"
+	previousState = "state.previous.json"
+)
+
+// generation is one file of state: a body and its checksum.
+type generation struct {
+	Format int             `json:"format"`
+	Number int64           `json:"generation"`
+	SHA256 string          `json:"sha256"`
+	Body   json.RawMessage `json:"body"`
+}
+
+func encodeGeneration(number int64, b body) ([]byte, error) {
+	raw, err := json.Marshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("encode state: %w", err)
+	}
+	sum := sha256.Sum256(raw)
+	return json.Marshal(generation{Format: stateFormat, Number: number, SHA256: hex.EncodeToString(sum[:]), Body: raw})
+}
+
+// decodeGeneration reads exactly what encodeGeneration writes; anything else is refused as storage_corrupted.
+func decodeGeneration(data []byte) (int64, body, error) {
+	refuse := func(format string, args ...any) (int64, body, error) {
+		return 0, body{}, slipstream.Refuse(slipstream.ReasonStorageCorrupted, stateFile, format, args...)
+	}
+	var g generation
+	if err := decodeStrict(data, &g); err != nil {
+		return refuse("parse: %w", err)
+	}
+	if g.Format != stateFormat {
+		return refuse("format %d is not %d", g.Format, stateFormat)
+	}
+	sum := sha256.Sum256(g.Body)
+	if hex.EncodeToString(sum[:]) != g.SHA256 {
+		return refuse("the checksum is wrong")
+	}
+	var b body
+	if err := decodeStrict(g.Body, &b); err != nil {
+		return refuse("parse body: %w", err)
+	}
+	return g.Number, b, nil
+}
+
+func decodeStrict(data []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("trailing data")
+	}
+	return nil
+}
+
+// loaded is what was found on disk. Damage names what was unusable.
+type loaded struct {
+	number   int64
+	body     body
+	raw      []byte       // bytes of the newest good generation
+	previous *trial.State // of the generation before, when it is readable
+	found    bool
+	damage   []error
+}
+
+// load reads the newest good generation: state.json, else the one before, else nothing. A file that is not exactly right
+// is as good as none.
+func (d disk) load() loaded {
+	var l loaded
+	for _, name := range []string{stateFile, previousState} {
+		raw, err := d.read(d.path(name), maxStateFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		var number int64
+		var b body
+		if err == nil {
+			number, b, err = decodeGeneration(raw)
+		}
+		switch {
+		case err != nil:
+			l.damage = append(l.damage, err)
+		case !l.found:
+			l.number, l.body, l.raw, l.found = number, b, raw, true
+		default:
+			l.previous = &b.Trial
+		}
+	}
+	return l
+}
+
+// classify gives the reason of a failed write.
+func classify(err error) slipstream.Reason {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return slipstream.ReasonDiskFull
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		return slipstream.ReasonReadOnly
+	case errors.Is(err, ErrLocked):
+		return slipstream.ReasonLocked
+	}
+	return slipstream.ReasonOf(err, slipstream.ReasonInternal)
+}
+
+// storage wraps a failed write with its reason.
+func storage(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if reason := classify(err); reason == slipstream.ReasonDiskFull || reason == slipstream.ReasonReadOnly {
+		return &slipstream.Refusal{Reason: reason, What: what, Err: err}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// digests lists the trees that are visible under releases.
+func (d disk) digests() ([]slipstream.Digest, error) {
+	entries, err := d.ReadDir(d.path("releases"))
+	if err != nil {
+		return nil, ignoreMissing(err)
+	}
+	var out []slipstream.Digest
+	for _, e := range entries {
+		if digest := slipstream.Digest(e.Name()); e.IsDir() && digest.Valid() {
+			out = append(out, digest)
+		}
+	}
+	return out, nil
+}
+
+// leftovers removes what an interrupted write left: unfinished trees and temporary files.
+func (d disk) leftovers() error {
+	for _, folder := range []string{"", "trust", "releases", "fetch"} {
+		entries, err := d.ReadDir(d.path(folder))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), ".new-") || strings.HasPrefix(e.Name(), ".old-") || strings.HasSuffix(e.Name(), ".tmp") {
+				if err := d.removeAll(d.path(folder, e.Name())); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}

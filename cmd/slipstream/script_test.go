@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/slipstream-ota/slipstream/sign"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"slipstream": func() {
+			os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+		},
+		"sealdoc": sealdoc,
+	})
+}
+
+// sealdoc is a command for scripts: sealdoc TYPE PAYLOAD OUT KEY… signs the bytes of a file, whatever they say.
+func sealdoc() {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	payload, err := os.ReadFile(os.Args[2])
+	fail(err)
+	e := &sign.Envelope{PayloadType: "application/vnd.slipstream." + os.Args[1] + ".v1+json", Payload: payload}
+	for _, path := range os.Args[4:] {
+		file, err := os.ReadFile(path)
+		fail(err)
+		priv, err := sign.ParseKey(file, nil)
+		fail(err)
+		fail(e.Sign(sign.NewSigner(priv)))
+	}
+	fail(os.WriteFile(os.Args[3], e.Encode(), 0o644))
+}
+
+// TestScripts runs every file of testdata/script: each is a session of a user with the command.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/config")
+			return nil
+		},
+	})
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/api"
+)
+
+// serverFlags are the flags of every command that talks to a server.
+type serverFlags struct{ url, token string }
+
+// serverFlags defines --server and --token on c, for client.
+func (t *tool) serverFlags(c *cobra.Command) {
+	c.Flags().StringVar(&t.server.url, "server", "", "server address (default: SLIPSTREAM_URL, or what login and serve wrote)")
+	c.Flags().StringVar(&t.server.token, "token", "", "API token (default: SLIPSTREAM_TOKEN, or what login and serve wrote)")
+}
+
+// client is the management API of the server that flags, environment or the publisher's folder name, in that order.
+func (t *tool) client() (*api.Client, error) {
+	saved, err := t.env.Folder().LoadServer()
+	if err != nil {
+		return nil, err
+	}
+	url := first(t.server.url, t.env.Get("url", ""), saved.URL)
+	token := first(t.server.token, t.env.Get("token", ""))
+	if token == "" && url == saved.URL {
+		token = saved.Token // a token is only ever shown to the server that it came from
+	}
+	if url == "" {
+		return nil, slipstream.Hint(errors.New("no server is known"), "start `slipstream serve` on this machine, or run `slipstream login URL`")
+	}
+	return api.NewClient(url, token, nil)
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,7 @@
+package pgtest
+
+import "syscall"
+
+// dieWithParent makes the kernel end the server when the thread that started it ends, so a test binary that is killed
+// leaves no server behind.
+func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGQUIT }
