@@ -22,12 +22,12 @@ type Action string
 
 // The actions.
 const (
-	Read    Action = "read"    // see apps, channels, releases, status, audit
-	Publish Action = "publish" // upload blobs, commit releases
-	Operate Action = "operate" // change what channels offer
-	Manage  Action = "manage"  // apps, roots, channels, deletion of releases
-	Admit   Action = "admit"   // tokens
-	Server  Action = "server"  // what concerns all apps: garbage collection
+	Read    Action = "look"                  // see apps, channels, releases, status, audit
+	Publish Action = "publish releases"      // upload blobs, commit releases
+	Operate Action = "change rollouts"       // change what channels offer
+	Manage  Action = "manage apps"           // apps, roots, channels, deletion of releases
+	Admit   Action = "manage tokens"         // tokens
+	Server  Action = "look after the server" // what concerns all apps: garbage collection
 )
 
 // may is the table of what each role may do.

@@ -284,6 +284,11 @@ func (c *Client) own() error {
 	if err := c.identify(); err != nil {
 		c.log.Warn("the device has no lasting id", "error", err)
 	}
+	if c.trust == c.root { // the shipped one is the newest
+		if err := c.keepShippedRoot(); err != nil {
+			c.log.Warn("the root is not kept", "error", err)
+		}
+	}
 	if want := c.cfg.Channel; want != "" && want != c.channel {
 		if err := c.changeChannel(want); err != nil {
 			c.log.Warn("the change of channel is not kept", "error", err)
@@ -449,6 +454,21 @@ func (c *Client) Holds(pkg string) Held {
 		}
 	}
 	return h
+}
+
+// Version is the version of a release that is on the device, "" when it is not known.
+func (c *Client) Version(d slipstream.Digest) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.embeds {
+		if d != "" && e.Digest == d {
+			return e.Version
+		}
+	}
+	if t := c.holding(d); t != nil {
+		return t.manifest.Version
+	}
+	return ""
 }
 
 // ChangeChannel moves the device to another channel. Only the host can do that.

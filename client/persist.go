@@ -23,7 +23,9 @@ type disk struct {
 	dir string
 }
 
-func (d disk) path(parts ...string) string { return filepath.Join(append([]string{d.dir}, parts...)...) }
+func (d disk) path(parts ...string) string {
+	return filepath.Join(append([]string{d.dir}, parts...)...)
+}
 
 func (d disk) tree(digest slipstream.Digest) string { return d.path("releases", string(digest)) }
 
@@ -172,6 +174,10 @@ func decodeGeneration(data []byte) (int64, body, error) {
 	var b body
 	if err := decodeStrict(g.Body, &b); err != nil {
 		return refuse("parse body: %w", err)
+	}
+	// Names that differ in case, spaces and repeated names are found by writing it again.
+	if again, err := encodeGeneration(g.Number, b); err != nil || !bytes.Equal(again, data) {
+		return refuse("it is not written as this program writes it")
 	}
 	return g.Number, b, nil
 }

@@ -100,8 +100,10 @@ func (n *network) do(ctx context.Context, c call, use func(*http.Response) error
 		for i := range n.servers {
 			at := (first + i) % len(n.servers)
 			err := n.ask(ctx, n.servers[at], c, use)
+			if err == nil || errors.Is(err, slipstream.ErrNotFound) {
+				n.good.Store(int32(at)) // it answers
+			}
 			if err == nil {
-				n.good.Store(int32(at))
 				return nil
 			}
 			if ctx.Err() != nil {
@@ -117,15 +119,15 @@ func (n *network) do(ctx context.Context, c call, use func(*http.Response) error
 	return last
 }
 
-// worse keeps the error that tells more: a refusal of bytes over silence, anything over "not found".
+// worse keeps the error that tells more: "not found" over silence, a refusal of bytes over both.
 func worse(a, b error) error {
 	rank := func(err error) int {
 		switch {
 		case err == nil:
 			return 0
-		case errors.Is(err, slipstream.ErrNotFound):
-			return 1
 		case slipstream.ReasonOf(err, "") == slipstream.ReasonNetwork:
+			return 1
+		case errors.Is(err, slipstream.ErrNotFound):
 			return 2
 		}
 		return 3

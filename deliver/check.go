@@ -6,16 +6,18 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
-	"time"
+	"strings"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/decide"
 	"github.com/slipstream-ota/slipstream/internal/httpx"
 )
 
-// checkBuffers are the bytes of one check on their way through; they are used again.
+// checkBuffers are the parts of one check on its way through; they are used again.
 type checkBuffers struct {
+	request                        checkRequest
 	body, payload, message, answer []byte
 }
 
@@ -31,11 +33,10 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request) error {
 	if err := s.readCheck(w, r, b); err != nil {
 		return err
 	}
-	req, err := parseCheck(b.body)
-	if err != nil {
+	if err := parseCheck(b.body, &b.request); err != nil {
 		return err
 	}
-	if err := s.answerCheck(snap, req, b); err != nil {
+	if err := s.answerCheck(snap, b); err != nil {
 		return err
 	}
 	h := w.Header()
@@ -50,47 +51,48 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request) error {
 
 // answerCheck decides for every package that the device names, or for all when it names none, and seals the decision
 // into b.answer.
-func (s *Server) answerCheck(snap *snapshot, req *slipstream.CheckRequest, b *checkBuffers) error {
-	entry := snap.states[stateKey{req.App, req.Channel, req.Device.Platform}]
+func (s *Server) answerCheck(snap *snapshot, b *checkBuffers) error {
+	req := &b.request
+	entry := snap.states[stateKey{req.app, req.channel, req.device.Platform}]
 	if entry == nil {
-		entry = snap.states[stateKey{req.App, req.Channel, slipstream.PlatformAny}]
+		entry = snap.states[stateKey{req.app, req.channel, slipstream.PlatformAny}]
 	}
 	if entry == nil {
-		return fmt.Errorf("app %q, channel %q: state %w", req.App, req.Channel, slipstream.ErrNotFound)
+		return fmt.Errorf("app %q, channel %q: state %w", req.app, req.channel, slipstream.ErrNotFound)
 	}
-	app := snap.apps[req.App]
+	app := snap.apps[req.app]
 	if entry.plan == nil || app == nil || len(app.signers) == 0 {
-		return slipstream.Hint(fmt.Errorf("decisions of app %q cannot be signed here: %w", req.App, slipstream.ErrUnavailable),
+		return slipstream.Hint(fmt.Errorf("decisions of app %q cannot be signed here: %w", req.app, slipstream.ErrUnavailable),
 			"use the signed state; the server's log says what is missing")
 	}
-	now := s.cfg.Clock()
-	st := entry.plan.State()
-	d := slipstream.Decision{
-		App: req.App, Channel: req.Channel, Device: req.Device.ID, Nonce: req.Nonce, Epoch: st.Epoch,
-		Issued: slipstream.At(now), Expires: slipstream.At(now.Add(s.cfg.DecisionLifetime)), CheckAfter: st.CheckAfter,
-		Packages: make(map[string]slipstream.PackageDecision, len(req.Packages)),
-	}
-	device := decide.NewDevice(req.Device)
-	for name, onBoard := range req.Packages {
-		d.Packages[name] = decideOne(entry.plan, name, device, onBoard, now)
-	}
-	if len(req.Packages) == 0 {
+	if len(req.packages) == 0 {
 		for _, name := range entry.names {
-			d.Packages[name] = decideOne(entry.plan, name, device, slipstream.PackageOnBoard{}, now)
+			req.packages = append(req.packages, namedPackage{name: name})
 		}
 	}
-	return seal(&d, app.signers, b)
-}
-
-func decideOne(plan *decide.Plan, name string, device *decide.Device, onBoard slipstream.PackageOnBoard, now time.Time) slipstream.PackageDecision {
-	local := decide.LocalFromCheck(onBoard)
-	return plan.Decide(name, device, &local, now).Wire()
+	slices.SortFunc(req.packages, func(a, b namedPackage) int { return strings.Compare(a.name, b.name) })
+	now := s.cfg.Clock()
+	st := entry.plan.State()
+	d := slipstream.Decision{App: req.app, Channel: req.channel, Device: req.device.ID, Nonce: req.nonce, Epoch: st.Epoch,
+		Issued: slipstream.At(now), Expires: slipstream.At(now.Add(s.cfg.DecisionLifetime)), CheckAfter: st.CheckAfter}
+	device := decide.NewDevice(req.device)
+	b.payload = appendHead(b.payload[:0], &d)
+	for i := range req.packages {
+		p := &req.packages[i]
+		local := decide.LocalFromCheck(p.onBoard)
+		decided := entry.plan.Decide(p.name, device, &local, now)
+		var err error
+		if b.payload, err = entry.appendPackage(b.payload, p.name, &decided); err != nil {
+			return err
+		}
+	}
+	b.payload = appendTail(b.payload, &d)
+	return seal(app.signers, b)
 }
 
 // readCheck reads the body into b.body.
 func (s *Server) readCheck(w http.ResponseWriter, r *http.Request, b *checkBuffers) error {
-	free := s.limitReading(w)
-	defer free()
+	s.limitReading(w)
 	if n := r.ContentLength; n >= 0 && n <= maxCheckBody {
 		if int64(cap(b.body)) < n {
 			b.body = make([]byte, n)

@@ -21,28 +21,39 @@ const (
 	nonceBytes    = 32
 )
 
+// checkRequest is a slipstream.CheckRequest with its packages in a list.
+type checkRequest struct {
+	app, channel, nonce string
+	device              slipstream.DeviceFacts
+	packages            []namedPackage
+}
+
+type namedPackage struct {
+	name    string
+	onBoard slipstream.PackageOnBoard
+}
+
 // parseCheck reads the body of a check. Names are case-sensitive, known names may not be repeated and must have their
 // type; unknown ones are skipped, so that newer clients are understood. It exists beside encoding/json because half of
 // a check's time would go there.
-func parseCheck(body []byte) (*slipstream.CheckRequest, error) {
+func parseCheck(body []byte, req *checkRequest) error {
+	*req = checkRequest{packages: req.packages[:0]}
 	if !utf8.Valid(body) {
-		return nil, refuseCheck(errors.New("the body is not UTF-8"))
+		return refuseCheck(errors.New("the body is not UTF-8"))
 	}
 	c := &cursor{text: string(body)}
-	req := new(slipstream.CheckRequest)
 	err := c.object(maxDepth, func(name string) error {
 		switch name {
 		case "app":
-			return c.textInto(&req.App)
+			return c.textInto(&req.app)
 		case "channel":
-			return c.textInto(&req.Channel)
+			return c.textInto(&req.channel)
 		case "nonce":
-			return c.textInto(&req.Nonce)
+			return c.textInto(&req.nonce)
 		case "device":
-			return c.device(&req.Device)
+			return c.device(&req.device)
 		case "packages":
-			req.Packages = map[string]slipstream.PackageOnBoard{}
-			return c.packages(req.Packages)
+			return c.packages(&req.packages)
 		}
 		return errUnknown
 	})
@@ -50,12 +61,12 @@ func parseCheck(body []byte) (*slipstream.CheckRequest, error) {
 		err = c.failure("data after the end")
 	}
 	if err == nil {
-		err = checkRequest(req)
+		err = req.check()
 	}
 	if err != nil {
-		return nil, refuseCheck(err)
+		return refuseCheck(err)
 	}
-	return req, nil
+	return nil
 }
 
 func refuseCheck(err error) error {
@@ -92,9 +103,9 @@ func (c *cursor) device(f *slipstream.DeviceFacts) error {
 	})
 }
 
-func (c *cursor) packages(out map[string]slipstream.PackageOnBoard) error {
+func (c *cursor) packages(out *[]namedPackage) error {
 	return c.object(maxDepth, func(pkg string) error {
-		if len(out) == maxPackages {
+		if len(*out) == maxPackages {
 			return fmt.Errorf("more than %d packages", maxPackages)
 		}
 		var p slipstream.PackageOnBoard
@@ -119,22 +130,22 @@ func (c *cursor) packages(out map[string]slipstream.PackageOnBoard) error {
 			}
 			return errUnknown
 		})
-		out[pkg] = p
+		*out = append(*out, namedPackage{pkg, p})
 		return err
 	})
 }
 
-// checkRequest looks at what the types do not say.
-func checkRequest(r *slipstream.CheckRequest) error {
-	if err := errors.Join(slipstream.CheckName("app", r.App), slipstream.CheckName("channel", r.Channel)); err != nil {
+// check looks at what the types do not say.
+func (r *checkRequest) check() error {
+	if err := errors.Join(slipstream.CheckName("app", r.app), slipstream.CheckName("channel", r.channel)); err != nil {
 		return err
 	}
 	var nonce [nonceBytes + 1]byte
-	n, err := base64.StdEncoding.Strict().Decode(nonce[:], []byte(r.Nonce[:min(len(r.Nonce), base64.StdEncoding.EncodedLen(nonceBytes))]))
-	if err != nil || n != nonceBytes || len(r.Nonce) != base64.StdEncoding.EncodedLen(nonceBytes) || strings.ContainsAny(r.Nonce, "\r\n") {
+	n, err := base64.StdEncoding.Strict().Decode(nonce[:], []byte(r.nonce[:min(len(r.nonce), base64.StdEncoding.EncodedLen(nonceBytes))]))
+	if err != nil || n != nonceBytes || len(r.nonce) != base64.StdEncoding.EncodedLen(nonceBytes) || strings.ContainsAny(r.nonce, "\r\n") {
 		return fmt.Errorf("nonce must be the base64 of %d random bytes", nonceBytes)
 	}
-	d := &r.Device
+	d := &r.device
 	if d.ID != "" && !slipstream.Digest(d.ID).Valid() {
 		return errors.New("device id must be 64 lower-case hex digits")
 	}
@@ -148,7 +159,8 @@ func checkRequest(r *slipstream.CheckRequest) error {
 			return fmt.Errorf("a fact of the device is longer than %d bytes", maxFact)
 		}
 	}
-	for name, p := range r.Packages {
+	for i := range r.packages {
+		name, p := r.packages[i].name, &r.packages[i].onBoard
 		if err := slipstream.CheckName("package", name); err != nil {
 			return err
 		}

@@ -78,13 +78,14 @@ func (s *Server) limitWriting(w http.ResponseWriter, n int64) func() {
 	return func() { _ = c.SetWriteDeadline(time.Time{}) } // it was possible a moment ago
 }
 
-// limitReading does the same for a request's body.
-func (s *Server) limitReading(w http.ResponseWriter) func() {
+// limitReading gives up on a body that does not arrive. The limit need not be taken off by handlers that end soon: the
+// connection sets its own before the next request.
+func (s *Server) limitReading(w http.ResponseWriter) (free func()) {
 	c := http.NewResponseController(w)
 	if c.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)) != nil {
-		return func() {}
+		return func() {} // not a real connection
 	}
-	return func() { _ = c.SetReadDeadline(time.Time{}) }
+	return func() { _ = c.SetReadDeadline(time.Time{}) } // it was possible a moment ago
 }
 
 // matches compares an If-None-Match header by weak comparison (RFC 9110 section 13.1.2).

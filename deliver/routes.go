@@ -47,7 +47,6 @@ func (s *Server) Handler() http.Handler {
 	for _, rt := range s.routes() {
 		mux.Handle(rt.pattern, s.handle(rt))
 	}
-	check := s.handle(route{"/v1/check", routeCheck, []string{http.MethodPost}, s.check})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The two that a fleet asks all day long go past the mux.
 		if snap := s.snapshot.Load(); snap != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
@@ -58,8 +57,14 @@ func (s *Server) Handler() http.Handler {
 				return
 			}
 		}
-		if r.URL.Path == "/v1/check" {
-			check(w, r)
+		if r.Method == http.MethodPost && r.URL.Path == "/v1/check" {
+			start, code := time.Now(), http.StatusOK
+			if err := s.check(w, r); err != nil {
+				rec := &recorder{ResponseWriter: w}
+				s.fail(rec, r, routeCheck, err)
+				code = rec.code
+			}
+			s.observe(r, routeCheck, code, start)
 			return
 		}
 		mux.ServeHTTP(w, r)

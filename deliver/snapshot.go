@@ -29,11 +29,13 @@ func (k stateKey) path() string {
 
 // stateEntry is one signed state. plan is nil when it cannot be decided with, which its bytes do not depend on.
 type stateEntry struct {
-	key     stateKey
-	doc     *document
-	plan    *decide.Plan
-	names   []string // of its packages, sorted
-	expires time.Time
+	key   stateKey
+	doc   *document
+	plan  *decide.Plan
+	names []string // of its packages, sorted
+	// rendered holds what decisions say of the plan's rollouts.
+	rendered map[*slipstream.Rollout]rendered
+	expires  time.Time
 }
 
 // appEntry is an app's roots, version 1 first, and the signers of its decisions: as many as the newest root's state
@@ -198,6 +200,9 @@ func (s *Server) signers(ctx context.Context, root []byte, keys []store.StateKey
 func (s *Server) buildState(row store.StateRow) *stateEntry {
 	e := &stateEntry{key: stateKey{row.App, row.Channel, row.Platform}, doc: newDocument(row.Envelope), expires: row.Expires}
 	st, err := decodeState(row)
+	if err == nil {
+		e.rendered, err = renderAll(st)
+	}
 	if err == nil {
 		e.plan, err = decide.Compile(st)
 	}

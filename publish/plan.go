@@ -29,6 +29,9 @@ type Request struct {
 	Notes    string
 	Embedded bool
 	Rollout  *NewRollout // nil = publish only
+	// MinSeq is the lowest seq that the release may get: for a server that lost its releases, whose devices have
+	// confirmed higher ones. 0 = the next.
+	MinSeq int64
 }
 
 // Plan is what publishing would do. Nothing has been written or uploaded.
@@ -94,7 +97,7 @@ func Prepare(ctx context.Context, server Server, tree *Tree, req Request, now ti
 func newManifest(tree *Tree, req Request, standing Standing, now time.Time) *slipstream.Manifest {
 	m := &slipstream.Manifest{
 		App: req.App, Package: req.Package, Platform: req.Platform, Runtime: req.Runtime, Version: req.Version,
-		Seq: standing.HighestSeq + 1, Entry: req.Entry, Created: slipstream.At(now), Files: tree.Files,
+		Seq: max(standing.HighestSeq+1, req.MinSeq), Entry: req.Entry, Created: slipstream.At(now), Files: tree.Files,
 		Requires: req.Requires, Data: req.Data, Meta: req.Meta,
 	}
 	if m.Entry == "" && len(m.Files) == 1 {

@@ -386,3 +386,17 @@ func TestCancelledPublishCommitsNothing(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestANumberAboveTheNextOneCanBeAskedFor(t *testing.T) {
+	p := newPublisher(t, 1, 1)
+	for _, c := range []struct {
+		version   string
+		min, want int64
+	}{{"1", 0, 1}, {"2", 40, 40}, {"3", 7, 41}} {
+		req := request(c.version)
+		req.MinSeq = c.min
+		if res := must(t)(p.push(t, req, map[string]string{"a": c.version})); res.Seq != c.want {
+			t.Errorf("version %s got seq %d, want %d", c.version, res.Seq, c.want)
+		}
+	}
+}

@@ -63,6 +63,15 @@ func (o Offenders) Error() string {
 	return b.String()
 }
 
+// As makes Offenders a *slipstream.Refusal for those who ask for the reason.
+func (o Offenders) As(target any) bool {
+	r, ok := target.(**slipstream.Refusal)
+	if ok {
+		*r = &slipstream.Refusal{Reason: slipstream.ReasonMalformed, What: "tree", Err: errors.New(o.Error())}
+	}
+	return ok
+}
+
 // Unwrap gives the single errors.
 func (o Offenders) Unwrap() []error { return o }
 

@@ -96,6 +96,9 @@ func wantOffenders(t *testing.T, path string, l Limits, want ...string) {
 			t.Errorf("nothing says %q in: %v", w, err)
 		}
 	}
+	if slipstream.ReasonOf(err, "") != slipstream.ReasonMalformed {
+		t.Errorf("no refusal: %v", err)
+	}
 	if len(got) != len(want) {
 		t.Errorf("%d offenders, want %d: %v", len(got), len(want), err)
 	}

@@ -238,7 +238,11 @@ func (s *Service) AddRoot(ctx context.Context, by, app string, raw []byte) (Root
 			return err
 		}
 		if err := s.signApp(ctx, tx, a, now); err != nil {
-			return err
+			// The roots of an app that moves to an empty server name a state key that is gone, up to the one that is to
+			// name the new key. Nothing is served yet that this could break.
+			if nothing, serr := unserved(ctx, tx, app); serr != nil || !nothing || slipstream.ReasonOf(err, "") != slipstream.ReasonSignatureInvalid {
+				return errors.Join(err, serr)
+			}
 		}
 		if added.Unverified, err = Unverified(ctx, tx, app); err != nil {
 			return err
@@ -247,6 +251,12 @@ func (s *Service) AddRoot(ctx context.Context, by, app string, raw []byte) (Root
 		return s.audit(ctx, tx, by, "root.add", app, fmt.Sprint(version), map[string]any{"sha256": sign.DigestOf(raw), "unverified": len(added.Unverified)}, now)
 	})
 	return added, err
+}
+
+// unserved reports whether no state of the app was ever signed here.
+func unserved(ctx context.Context, tx store.Tx, app string) (bool, error) {
+	rows, err := tx.States().Since(ctx, 0)
+	return !slices.ContainsFunc(rows, func(r store.StateRow) bool { return r.App == app }), err
 }
 
 // follow verifies raw as the root after roots.

@@ -3,6 +3,8 @@ package sign
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/asn1"
+	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
@@ -61,6 +63,49 @@ func TestKeyFilesThatAreNone(t *testing.T) {
 	} {
 		if k, err := ParseKey([]byte(file), []byte("x")); err == nil {
 			t.Errorf("%s: gave the key %v", name, k.Public())
+		}
+	}
+}
+
+// TestEncryptedKeyFilesOfOtherSchemes changes one part after another of what says how a key is encrypted.
+func TestEncryptedKeyFilesOfOtherSchemes(t *testing.T) {
+	t.Parallel()
+	locked, err := MarshalKey(testKey(), []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(locked)
+	der := func(id string) []byte {
+		b, err := asn1.Marshal(oid(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		name     string
+		old, new []byte
+		want     string
+	}{
+		{"PBES1 for PBES2", der(oidPBES2), der("1.2.840.113549.1.5.10"), "is not supported"},
+		{"PBMAC1 for PBKDF2", der(oidPBKDF2), der("1.2.840.113549.1.5.14"), "is not supported"},
+		{"SHA-1 for SHA-256", der(oidHMACSHA256), der("1.2.840.113549.2.7"), "is not supported"},
+		{"AES-192 for AES-256", der(oidAES256CBC), der("2.16.840.1.101.3.4.1.22"), "is not supported"},
+		{"a negative number of iterations", []byte{2, 3, 0x09, 0x27, 0xc0}, []byte{2, 3, 0xff, 0x27, 0xc0}, "iterations"},
+		{"iterations that take for ever", []byte{2, 3, 0x09, 0x27, 0xc0}, []byte{2, 4, 0x7f, 0xff, 0xff, 0xff}, "decode encrypted key"},
+	} {
+		changed := bytes.Replace(block.Bytes, c.old, c.new, 1)
+		if bytes.Equal(changed, block.Bytes) {
+			t.Fatalf("%s: nothing was changed", c.name)
+		}
+		_, err := ParseKey(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: changed}), []byte("x"))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	for n := range block.Bytes {
+		if _, err := ParseKey(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes[:n]}), []byte("x")); err == nil {
+			t.Errorf("cut to %d bytes: accepted", n)
 		}
 	}
 }

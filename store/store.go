@@ -1,8 +1,10 @@
 // Package store is the seam to metadata: apps, roots, releases, channels, signed states, audit, tokens and reports.
 // store/sqlite and store/postgres implement it and both pass storetest.Run. Bytes live in package blob.
 //
-// Errors: what is not there is slipstream.ErrNotFound, what is there already or may not be is slipstream.ErrConflict
-// (both wrapped with what was asked), a database that does not answer is slipstream.ErrUnavailable.
+// Errors: what is not there is slipstream.ErrNotFound, also for what would belong to it (a channel of an unknown app, a
+// container of an unknown release) and for Save and Delete; what is there already or may not be is
+// slipstream.ErrConflict (both wrapped with what was asked). Neither ends the transaction. A database that does not
+// answer is slipstream.ErrUnavailable, and so is a closed store. Instants are kept to the microsecond, in UTC.
 package store
 
 import (
@@ -18,12 +20,13 @@ type Store interface {
 	View(ctx context.Context, fn func(tx Tx) error) error
 	// Update runs fn in a transaction. Updates are serialised over all nodes of the database, so fn may read, decide
 	// and write without races. When Update returns nil everything fn wrote survives kill -9 and power loss; otherwise
-	// nothing of it is visible. fn may be called more than once and must not have effects of its own.
+	// nothing of it is visible. fn may be called more than once and must not have effects of its own, nor call Update or
+	// Reports().Append of the same store, which would wait for itself.
 	Update(ctx context.Context, fn func(tx Tx) error) error
 	// Reports is the append-only outcome log; its commits do not wait for Updates on PostgreSQL.
 	Reports() Reports
 	// Watch calls changed soon (within a second) after any committed Update, of this process or of another node, and
-	// once at the start; several changes may be told by one call. It returns when ctx ends.
+	// once at the start; several changes may be told by one call. It returns ctx's error when ctx ends.
 	Watch(ctx context.Context, changed func()) error
 	// Ping says whether the database answers.
 	Ping(ctx context.Context) error
@@ -73,13 +76,13 @@ type Apps interface {
 	Create(ctx context.Context, a App) error // ErrConflict when the name is taken
 	Get(ctx context.Context, name string) (App, error)
 	List(ctx context.Context) ([]App, error) // by name
-	Save(ctx context.Context, a App) error   // ErrNotFound
+	Save(ctx context.Context, a App) error   // replaces all but Created; ErrNotFound
 	// AddRoot keeps a root envelope verbatim. Its version must be the newest + 1 (1 for the first), else ErrConflict;
 	// the very same bytes again are no error.
 	AddRoot(ctx context.Context, app string, version int64, envelope []byte) error
 	// Roots gives all root envelopes of app, version 1 first.
 	Roots(ctx context.Context, app string) ([][]byte, error)
-	AddStateKey(ctx context.Context, k StateKey) error
+	AddStateKey(ctx context.Context, k StateKey) error             // ErrConflict when the app has it
 	StateKeys(ctx context.Context, app string) ([]StateKey, error) // oldest first
 }
 
@@ -121,7 +124,7 @@ type Channels interface {
 	Create(ctx context.Context, c Channel) error // ErrConflict when taken
 	Get(ctx context.Context, app, name string) (Channel, error)
 	List(ctx context.Context, app string) ([]Channel, error) // by name; app "" = all
-	Save(ctx context.Context, c Channel) error               // ErrNotFound
+	Save(ctx context.Context, c Channel) error               // replaces all but Created; ErrNotFound
 	Delete(ctx context.Context, app, name string) error      // with its states
 }
 
@@ -196,7 +199,7 @@ type Token struct {
 
 // Tokens are the bearer tokens.
 type Tokens interface {
-	Put(ctx context.Context, t Token) error
+	Put(ctx context.Context, t Token) error // the same ID replaces; ErrConflict when another token has that hash
 	ByHash(ctx context.Context, hash [32]byte) (Token, error)
 	List(ctx context.Context) ([]Token, error)
 	Delete(ctx context.Context, id string) error // ErrNotFound
@@ -233,13 +236,13 @@ type Count struct {
 
 // Reports is the outcome log.
 type Reports interface {
-	// Append stores a batch in one durable commit. fresh[i] is false when the event id was stored before (also earlier
-	// in the same batch).
+	// Append stores a batch in one durable commit. fresh[i] is false when the same device of the same app has stored that
+	// event id before (also earlier in the same batch); ids of different devices have nothing to do with each other.
 	Append(ctx context.Context, batch []StoredEvent) (fresh []bool, err error)
 	Events(ctx context.Context, q EventQuery) ([]StoredEvent, error)
-	// Counts counts each device once per release and kind.
+	// Counts counts each device once in each row, however often it reported; app "" = all.
 	Counts(ctx context.Context, app string) ([]Count, error)
-	// Forget deletes all that is stored of a device and says how many events that were.
+	// Forget deletes all that is stored of a device, its part of the counts too, and says how many events that were.
 	Forget(ctx context.Context, app, device string) (int64, error)
 	// Expire deletes events received before t; counts stay.
 	Expire(ctx context.Context, t time.Time) (int64, error)

@@ -37,7 +37,7 @@ func (s *Store) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", slipstream.ErrNotFound, err)
 	case minio.NoSuchBucket:
 		return slipstream.Hint(err, "make the bucket %q at %s first, or correct the blob URL", s.bucket, s.endpoint)
-	case "InvalidAccessKeyId":
+	case "InvalidAccessKeyId", "XAdminUserNotFound": // the second is versitygw's
 		return slipstream.Hint(err, "%s does not know the access key: check access_key or AWS_ACCESS_KEY_ID", s.endpoint)
 	case "SignatureDoesNotMatch":
 		return slipstream.Hint(err, "the secret key does not belong to the access key: check secret_key or AWS_SECRET_ACCESS_KEY, and the region")

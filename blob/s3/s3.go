@@ -12,12 +12,14 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/blob"
@@ -35,6 +37,7 @@ const (
 	// staleAfter is the age at which an unfinished upload is garbage.
 	staleAfter = 24 * time.Hour
 
+	spoolName   = "slipstream-spool-*"
 	contentType = "application/octet-stream"
 )
 
@@ -68,6 +71,9 @@ func Open(_ context.Context, rawURL string, o Options) (*Store, error) {
 		// The URL may hold a secret, so it is not repeated.
 		return nil, slipstream.Hint(errors.New("blob URL is not of the form s3://bucket/…"), form)
 	}
+	if err := s3utils.CheckValidBucketName(u.Host); err != nil {
+		return nil, slipstream.Hint(fmt.Errorf("blob URL: bucket %q: %w", u.Host, err), form)
+	}
 	q := u.Query()
 	for name := range q {
 		if !slices.Contains([]string{"endpoint", "region", "access_key", "secret_key", "session_token", "credentials"}, name) {
@@ -81,6 +87,11 @@ func Open(_ context.Context, rawURL string, o Options) (*Store, error) {
 	creds, err := pickCredentials(q, o)
 	if err != nil {
 		return nil, err
+	}
+	if o.TempDir != "" {
+		if err := os.MkdirAll(o.TempDir, 0o700); err != nil {
+			return nil, fmt.Errorf("make folder for spools: %w", err)
+		}
 	}
 	region := q.Get("region")
 	if region == "" && q.Has("endpoint") {
@@ -163,6 +174,7 @@ func (s *Store) send(ctx context.Context, digest slipstream.Digest, size int64, 
 		_, err := s.client.PutObject(ctx, s.bucket, s.key(digest), content, size, opts)
 		return err
 	}
+	opts.DisableContentSha256 = true // of the chunks one by one; the hash of the whole is signed instead
 	_, err := minio.Core{Client: s.client}.PutObject(ctx, s.bucket, s.key(digest), content, size, "", string(digest), opts)
 	return err
 }
@@ -192,7 +204,7 @@ func (s *Store) spool(ctx context.Context, digest slipstream.Digest, size int64,
 		}
 		return bytes.NewReader(buf.Bytes()), func() error { return nil }, nil
 	}
-	f, err := os.CreateTemp(s.tempDir, "slipstream-spool-*")
+	f, err := os.CreateTemp(s.tempDir, spoolName)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make spool: %w", err)
 	}
@@ -245,10 +257,14 @@ func (s *Store) Delete(ctx context.Context, digest slipstream.Digest) error {
 	return nil
 }
 
-// List implements blob.Store. Uploads in parts that were never finished are aborted when they are older than a day.
+// List implements blob.Store. Uploads in parts that were never finished, and spools that a killed process left, are
+// removed when they are older than a day.
 func (s *Store) List(ctx context.Context, fn func(blob.Info) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if err := s.sweepSpools(); err != nil {
+		return fmt.Errorf("remove stale spools: %w", err)
 	}
 	if err := s.sweep(ctx); err != nil {
 		return fmt.Errorf("abort stale uploads: %w", s.explain(ctx, err))
@@ -288,6 +304,27 @@ func (s *Store) sweep(ctx context.Context) error {
 		}
 		if err := core.AbortMultipartUpload(ctx, s.bucket, u.Key, u.UploadID); err != nil && !notFound(err) {
 			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) sweepSpools() error {
+	dir := s.tempDir
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	stale, err := filepath.Glob(filepath.Join(dir, spoolName))
+	if err != nil {
+		return err
+	}
+	for _, path := range stale {
+		info, err := os.Lstat(path)
+		if err != nil || time.Since(info.ModTime()) < staleAfter {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
+			return err // another user's spool in a shared folder is that user's
 		}
 	}
 	return nil

@@ -21,18 +21,18 @@ func (t *tool) progress() (p publish.Progress, close func()) {
 		b := &bars{container: mpb.New(mpb.WithOutput(t.stderr), mpb.WithWidth(40))}
 		return b, b.close
 	}
-	return lines{t.stderr}, func() {}
+	return stepLines{t.stderr}, func() {}
 }
 
-type lines struct{ w io.Writer }
+type stepLines struct{ w io.Writer }
 
-func (l lines) Phase(name string, total int64) {
+func (l stepLines) Phase(name string, total int64) {
 	if total > 0 {
 		fmt.Fprintf(l.w, "%s %s\n", name, formatBytes(total))
 	}
 }
 
-func (lines) Add(int64) {}
+func (stepLines) Add(int64) {}
 
 type bars struct {
 	container *mpb.Progress

@@ -62,6 +62,7 @@ type published struct {
 	App      string            `json:"app"`
 	Package  string            `json:"package"`
 	Channel  string            `json:"channel,omitempty"`
+	Share    string            `json:"share,omitempty"`
 	DryRun   bool              `json:"dryRun,omitempty"`
 	Partial  string            `json:"partial,omitempty"` // file that waits for more signatures
 	Diff     *publish.Diff     `json:"diff,omitempty"`
@@ -92,6 +93,9 @@ func (t *tool) publish(ctx context.Context, f *publishFlags, req publish.Request
 	}
 	out := published{App: req.App, Package: req.Package, Channel: req.Channel, DryRun: f.dryRun, Diff: &plan.Diff,
 		Size: plan.Manifest.Size(), Files: len(plan.Manifest.Files), Warnings: append([]publish.Warning{}, plan.Warnings...)}
+	if req.Rollout != nil {
+		out.Share = f.share
+	}
 	if !f.dryRun || len(signers) > 0 {
 		if _, err := plan.CheckSigners(signers); err != nil {
 			return err
@@ -193,7 +197,7 @@ func (t *tool) publishSealed(ctx context.Context, f *publishFlags, args []string
 	}
 	out := published{Result: res, App: m.App, Package: m.Package, Size: m.Size(), Files: len(m.Files), Warnings: []publish.Warning{}}
 	if req.Rollout != nil {
-		out.Channel = req.Rollout.Channel
+		out.Channel, out.Share = req.Rollout.Channel, f.share
 	}
 	out.addServerWarnings()
 	done()
@@ -227,7 +231,7 @@ func printPublished(w, warn io.Writer, p *published, plan *publish.Plan) {
 		fmt.Fprintf(w, "  digest  %s\n", p.Digest)
 	}
 	if p.Rollout != "" {
-		fmt.Fprintf(w, "  rollout %s on channel %s, epoch %d\n", p.Rollout, p.Channel, p.Epoch)
+		fmt.Fprintf(w, "  rollout %s on channel %s to %s, epoch %d\n", p.Rollout, p.Channel, p.Share, p.Epoch)
 	}
 	for _, x := range p.Warnings {
 		fmt.Fprintf(warn, "Warning: %s\n", x.Text)

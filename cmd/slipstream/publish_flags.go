@@ -27,6 +27,7 @@ type publishFlags struct {
 	apply                                                      slipstream.Apply
 	dryRun, embedded, noRollout, private                       bool
 	partialOut, manifest                                       string
+	minSeq                                                     int64
 }
 
 func (f *publishFlags) define(c *cobra.Command) {
@@ -60,6 +61,7 @@ func (f *publishFlags) define(c *cobra.Command) {
 	fs.BoolVar(&f.noRollout, "no-rollout", false, "publish without offering it on a channel")
 	fs.BoolVar(&f.private, "private", false, "keep the rollout out of the public state")
 	fs.StringVar(&f.partialOut, "partial-out", "", "write the manifest to this file for others to sign, instead of committing it")
+	fs.Int64Var(&f.minSeq, "min-seq", 0, "give the release at least this number: after a lost server, above what devices have confirmed")
 	fs.StringVar(&f.manifest, "manifest", "", "commit this signed manifest instead of making one")
 }
 
@@ -163,7 +165,7 @@ func (t *tool) request(f *publishFlags, folder string) (r publish.Request, err e
 			err = usageError{err}
 		}
 	}()
-	r = publish.Request{Entry: f.entry, Kind: f.kind, Notes: f.notes, Embedded: f.embedded}
+	r = publish.Request{Entry: f.entry, Kind: f.kind, Notes: f.notes, Embedded: f.embedded, MinSeq: f.minSeq}
 	r.Package, r.Platform, r.Channel, r.Version = f.pkg, f.platform, f.channel, f.version
 	if r.App, err = t.defaultApp(f.app); err != nil {
 		return r, err

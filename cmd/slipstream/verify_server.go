@@ -38,23 +38,34 @@ func (v *verifier) server(ctx context.Context, base string) error {
 		if err != nil {
 			return err
 		}
-		v.root(fmt.Sprintf("root %d", n), raw)
-		if v.trust.Root().Version != n {
-			break // refused; everything else is judged by the last good one
+		name := fmt.Sprintf("root %d", n)
+		if _, err := v.trust.Next(raw); err != nil {
+			v.refuse(name, err)
+			break // everything else is judged by the last good one
 		}
+		v.root(name, raw)
 	}
-	seen := map[slipstream.Digest]bool{}
+	offered := map[slipstream.Digest]*slipstream.Manifest{}
 	for _, channel := range v.channels {
 		for _, platform := range v.platforms {
-			if err := v.serverState(ctx, base, channel, platform, seen); err != nil {
+			if err := v.serverState(ctx, base, channel, platform, offered); err != nil {
 				return err
 			}
+		}
+	}
+	if !v.deep {
+		return nil
+	}
+	for _, digest := range slices.Sorted(maps.Keys(offered)) {
+		if err := v.serverBytes(ctx, base, offered[digest], digest); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (v *verifier) serverState(ctx context.Context, base, channel, platform string, seen map[slipstream.Digest]bool) error {
+// serverState checks the state of one channel and platform, and adds the releases it offers to offered.
+func (v *verifier) serverState(ctx context.Context, base, channel, platform string, offered map[slipstream.Digest]*slipstream.Manifest) error {
 	app := v.trust.Root().App
 	name := fmt.Sprintf("state of %s/%s for %s", app, channel, platform)
 	raw, err := v.get(ctx, fmt.Sprintf("%s/v1/apps/%s/channels/%s/state/%s", base, app, channel, platform), slipstream.MaxStateBytes)
@@ -83,14 +94,8 @@ func (v *verifier) serverState(ctx context.Context, base, channel, platform stri
 			if err != nil {
 				return err
 			}
-			if m == nil || seen[r.Manifest] {
-				continue
-			}
-			seen[r.Manifest] = true
-			if v.deep {
-				if err := v.serverBytes(ctx, base, m, r.Manifest); err != nil {
-					return err
-				}
+			if m != nil {
+				offered[r.Manifest] = m
 			}
 		}
 	}
@@ -132,6 +137,9 @@ func (v *verifier) serverBytes(ctx context.Context, base string, m *slipstream.M
 	if err := json.Unmarshal(raw, &list); err != nil {
 		v.refuse("containers of "+what, slipstream.Refuse(slipstream.ReasonMalformed, what, "decode list: %w", err))
 		return nil
+	}
+	if len(list) == 0 {
+		v.note("containers of "+what, "there is none: devices fetch single files")
 	}
 	for _, c := range list {
 		if err := v.serverContainer(ctx, base, m, digest, c); err != nil {

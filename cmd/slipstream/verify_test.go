@@ -166,7 +166,7 @@ func TestVerifyServer(t *testing.T) {
 	t.Parallel()
 	p, first, second := pretendServer(t)
 	code, out, errs := p.verify("--deep", "SERVER/")
-	if code != exitOK || strings.Contains(out, "REFUSED") {
+	if code != exitOK || strings.Contains(out, "REFUSED") || strings.Contains(out, "not applied") {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)
 	}
 	for _, want := range []string{
@@ -177,6 +177,7 @@ func TestVerifyServer(t *testing.T) {
 		"ok       release " + first.Short(),
 		"ok       files of release " + second.Short() + ": all 3 files are served as signed",
 		"(full/1) of release " + second.Short(),
+		"(changed/1) of release " + second.Short(),
 		"gives the release",
 	} {
 		if !strings.Contains(out, want) {
@@ -203,7 +204,9 @@ func TestVerifyServerRefuses(t *testing.T) {
 			p.state(func(s *slipstream.State) { s.RootVersion = 3 })
 		}, "root_version: names root version 3"},
 		{"an expired state", func(p *pretend, _, _ slipstream.Digest) {
-			p.state(func(s *slipstream.State) { s.Issued, s.Expires = slipstream.At(time.Unix(1, 0)), slipstream.At(time.Unix(2, 0)) })
+			p.state(func(s *slipstream.State) {
+				s.Issued, s.Expires = slipstream.At(time.Unix(1, 0)), slipstream.At(time.Unix(2, 0))
+			})
 		}, "expired_state"},
 		{"the state of another channel", func(p *pretend, _, _ slipstream.Digest) {
 			p.state(func(s *slipstream.State) { s.Channel = "beta" })

@@ -38,6 +38,7 @@ type Store struct {
 	dialect  *sqlstore.Dialect
 	readOnly bool
 	bell     *sqlstore.Bell
+	poll     time.Duration // how often Watch looks by itself
 	reports  *reports
 }
 
@@ -115,7 +116,7 @@ func connect(ctx context.Context, url string) (*Store, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	s := &Store{
-		pool: pool, db: stdlib.OpenDBFromPool(pool), bell: sqlstore.NewBell(),
+		pool: pool, db: stdlib.OpenDBFromPool(pool), bell: sqlstore.NewBell(), poll: watchPoll,
 		dialect: &sqlstore.Dialect{Name: "postgres", Numbered: true, Explain: explainer(&cfg.ConnConfig.Config)},
 	}
 	s.reports = &reports{Reports: sqlstore.Reports{Dialect: s.dialect, Reader: s.db, Write: s.write}, store: s}

@@ -17,7 +17,7 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { s.listen(ctx) })
-	err := sqlstore.Watch(ctx, s.dialect, s.db, s.bell, watchPoll, changed)
+	err := sqlstore.Watch(ctx, s.dialect, s.db, s.bell, s.poll, changed)
 	cancel()
 	return err
 }

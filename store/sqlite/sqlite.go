@@ -153,13 +153,19 @@ func connect(path string, pragmas ...string) (*sql.DB, error) {
 	return sql.Open("sqlite", dsn)
 }
 
-// refuseForeign keeps us from adding tables to another program's database.
-func refuseForeign(ctx context.Context, db *sql.DB) error {
-	var id, tables int
-	if err := db.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&id); err != nil {
+// refuseForeign keeps us from adding tables to another program's database. It looks at one snapshot: another node may be
+// making the tables now.
+func refuseForeign(ctx context.Context, db *sql.DB) (err error) {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
 		return explain(err)
 	}
-	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE name <> ?`, sqlstore.SchemaTable).Scan(&tables); err != nil {
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	var id, tables int
+	if err := tx.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&id); err != nil {
+		return explain(err)
+	}
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' AND name <> ?`, sqlstore.SchemaTable).Scan(&tables); err != nil {
 		return explain(err)
 	}
 	if id != applicationID && tables > 0 {

@@ -1,0 +1,583 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/client"
+)
+
+// Ways to confirm, besides `slipstream confirm`, which always works.
+const (
+	confirmAlive   = "alive"   // stays alive for a while, or exits 0
+	confirmExit    = "exit0"   // exits 0
+	confirmCommand = "command" // runs `slipstream confirm`
+	confirmFD      = "fd:"     // writes the line "confirm" to this file descriptor
+)
+
+// What to do with the program when something newer is staged.
+const (
+	onUpdateRestart = "restart" // stop it gracefully and start the new release
+	onUpdateNext    = "next"    // wait until it ends by itself
+	onUpdateAsk     = "ask-child"
+)
+
+// When to start the program again after it ended.
+const (
+	restartAlways    = "always"
+	restartOnFailure = "on-failure"
+	restartNever     = "never"
+)
+
+const (
+	maxRestartWait = 2 * time.Second
+	steadyAfter    = 30 * time.Second // a program that ran this long begins a new row of waits
+)
+
+// launcher keeps one program running from the release that is in force, under trial.
+type launcher struct {
+	client   *client.Client
+	pkg      string
+	command  []string // with {dir} and {entry}
+	environ  []string
+	stdin    io.Reader
+	stdout   io.Writer
+	stderr   io.Writer
+	lines    lines
+	maxTries int
+
+	confirm      string
+	confirmAfter time.Duration
+	hangAfter    time.Duration // 0 = no watchdog
+	grace        time.Duration
+	onUpdate     string
+	restart      string
+
+	signals <-chan os.Signal
+	events  <-chan slipstream.Event
+	changed <-chan struct{} // something was staged or left
+	control *control
+}
+
+// run starts the program again and again until it ends for good or ctx does. Its exit code comes back as an exitCode.
+func (l *launcher) run(ctx context.Context) error {
+	for failures := 0; ; {
+		launch, err := l.start(ctx)
+		if err != nil || launch == nil {
+			return err
+		}
+		began := time.Now()
+		end, err := l.supervise(ctx, launch)
+		if err != nil {
+			return err
+		}
+		l.drain()
+		switch {
+		case end.stopped:
+			return end.exit()
+		case end.update:
+			failures = 0
+			continue
+		case l.restart == restartNever, l.restart == restartOnFailure && !end.bad:
+			return end.exit()
+		}
+		if time.Since(began) >= steadyAfter || end.rolledBack {
+			failures = 0
+		}
+		if end.rolledBack {
+			continue
+		}
+		failures++
+		if !l.pause(ctx, min(100*time.Millisecond<<min(failures, 10), maxRestartWait)) {
+			return end.exit()
+		}
+	}
+}
+
+// start begins a launch, and waits for the first release when the device has none.
+func (l *launcher) start(ctx context.Context) (*client.Launch, error) {
+	for told := false; ; {
+		launch, err := l.client.Start(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("start %s: %w", l.pkg, err)
+		}
+		l.drain()
+		tree := launch.Packages[l.pkg]
+		if tree.Dir != "" {
+			l.announce(launch, tree)
+			return launch, nil
+		}
+		if !told {
+			l.lines.say("waiting", fmt.Sprintf("waiting for the first release of %s", l.pkg), nil)
+			told = true
+		}
+		if err := launch.Close(ctx); err != nil {
+			return nil, err
+		}
+		if !l.await(ctx) {
+			return nil, nil
+		}
+	}
+}
+
+// await waits for a change; false means that it is time to end.
+func (l *launcher) await(ctx context.Context) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case s := <-l.signals:
+			if stops(s) {
+				return false
+			}
+		case e := <-l.events:
+			l.tell(e)
+		case r := <-l.control.requests:
+			r.answer <- slipstream.Refuse(slipstream.ReasonStaleToken, "confirm", "no program runs")
+		case <-l.changed:
+			l.drain()
+			return true
+		}
+	}
+}
+
+// pause waits before another start after a failure.
+func (l *launcher) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case s := <-l.signals:
+			if stops(s) {
+				return false
+			}
+		case e := <-l.events:
+			l.tell(e)
+		case r := <-l.control.requests:
+			r.answer <- slipstream.Refuse(slipstream.ReasonStaleToken, "confirm", "no program runs")
+		case <-timer.C:
+			return true
+		}
+	}
+}
+
+func (l *launcher) announce(launch *client.Launch, t client.Tree) {
+	name := t.Version
+	if t.Embedded {
+		name = strings.TrimSpace("the embedded release " + t.Version)
+	}
+	text := "running " + name
+	if launch.Trial && t.Trial {
+		text += fmt.Sprintf(" on trial, attempt %d of %d", launch.Attempt, l.maxTries)
+	}
+	if launch.Reason != "" {
+		text += fmt.Sprintf(" (nothing can be changed here: %s)", launch.Reason)
+	}
+	l.lines.say("running", text, map[string]any{"version": t.Version, "release": t.Release, "dir": t.Dir, "trial": t.Trial, "attempt": launch.Attempt})
+}
+
+// ending is how one run of the program ended.
+type ending struct {
+	code       int
+	bad        bool // a crash or a hang
+	stopped    bool // because we were told to stop
+	update     bool // for something newer
+	rolledBack bool // the release that ran is left
+}
+
+func (e ending) exit() error {
+	if e.code == 0 {
+		return nil
+	}
+	return exitCode(e.code)
+}
+
+// child is one run of the program.
+type child struct {
+	cmd       *exec.Cmd
+	done      chan error
+	lines     chan string // lines of the confirm descriptor
+	pipe      *os.File    // its reading end
+	sign      atomic.Int64
+	confirmed bool
+	beats     bool // it sends signs of life, so it must go on
+	asked     bool // to end for an update, when it likes
+	ending    ending
+	kill      <-chan time.Time
+}
+
+// supervise runs the program once.
+func (l *launcher) supervise(ctx context.Context, launch *client.Launch) (ending, error) {
+	// The parent-death signal of a child is bound to the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	c, err := l.spawn(launch)
+	if err != nil {
+		return ending{}, errors.Join(err, launch.Close(ctx))
+	}
+	var alive, watch <-chan time.Time
+	if l.confirm == confirmAlive {
+		timer := time.NewTimer(l.confirmAfter)
+		defer timer.Stop()
+		alive = timer.C
+	}
+	if l.hangAfter > 0 {
+		ticker := time.NewTicker(max(l.hangAfter/4, time.Millisecond))
+		defer ticker.Stop()
+		watch = ticker.C
+	}
+	stopping := ctx.Done()
+	for {
+		select {
+		case err := <-c.done:
+			return l.ended(ctx, launch, c, err)
+		case <-stopping:
+			stopping = nil
+			l.stop(c, signalStop, func(e *ending) { e.stopped = true })
+		case s := <-l.signals:
+			if stops(s) {
+				l.stop(c, s, func(e *ending) { e.stopped = true })
+			} else if err := signalChild(c.cmd.Process, s); err != nil {
+				l.lines.say("warning", "signal not forwarded: "+err.Error(), nil)
+			}
+		case <-c.kill:
+			l.signal(c, os.Kill)
+		case <-alive:
+			l.confirmed(ctx, launch, c)
+		case line, open := <-c.lines:
+			if !open {
+				c.lines = nil
+			} else if strings.TrimSpace(line) == "confirm" {
+				l.confirmed(ctx, launch, c)
+			}
+		case r := <-l.control.requests:
+			r.answer <- l.answer(ctx, launch, c, r)
+		case <-watch:
+			if l.hangs(c) {
+				watch = nil
+				c.ending.bad = true
+				l.signal(c, os.Kill)
+			}
+		case e := <-l.events:
+			l.tell(e)
+		case <-l.changed:
+			l.newer(launch, c)
+		}
+	}
+}
+
+// spawn starts the program from the launch's tree.
+func (l *launcher) spawn(launch *client.Launch) (*child, error) {
+	tree := launch.Packages[l.pkg]
+	args := make([]string, len(l.command))
+	for i, a := range l.command {
+		a = strings.ReplaceAll(a, "{entry}", filepath.Join(tree.Dir, filepath.FromSlash(tree.Entry)))
+		for pkg, t := range launch.Packages {
+			a = strings.ReplaceAll(a, "{dir:"+pkg+"}", t.Dir)
+		}
+		args[i] = strings.ReplaceAll(a, "{dir}", tree.Dir)
+	}
+	c := &child{cmd: exec.Command(args[0], args[1:]...), done: make(chan error, 1)}
+	c.cmd.SysProcAttr = childAttr()
+	c.cmd.Env = append(append([]string{}, l.environ...),
+		"SLIPSTREAM_DIR="+tree.Dir, "SLIPSTREAM_TOKEN="+launch.Token, "SLIPSTREAM_VERSION="+tree.Version,
+		"SLIPSTREAM_RELEASE="+string(tree.Release), "SLIPSTREAM_CONTROL="+l.control.path)
+	c.cmd.Stdin = l.stdin
+	c.cmd.Stdout, c.cmd.Stderr = l.stdout, l.stderr
+	c.sign.Store(time.Now().UnixNano())
+	if l.hangAfter > 0 {
+		c.cmd.Stdout, c.cmd.Stderr = &lively{l.stdout, c}, &lively{l.stderr, c}
+		c.cmd.WaitDelay = l.grace
+	}
+	closing, err := l.inherit(c, launch)
+	if err != nil {
+		return nil, err
+	}
+	err = c.cmd.Start()
+	if closing != nil {
+		err = errors.Join(err, closing.Close())
+	}
+	if err != nil {
+		if c.pipe != nil {
+			err = errors.Join(err, c.pipe.Close())
+		}
+		return nil, slipstream.Hint(fmt.Errorf("start %s: %w", args[0], err), "check the command after --")
+	}
+	if c.pipe != nil {
+		c.lines = make(chan string, 16)
+		go readLines(c.pipe, c.lines)
+	}
+	go func() { c.done <- c.cmd.Wait() }()
+	return c, nil
+}
+
+// inherit gives the child the descriptor that it confirms on, at the number that was asked for, and the leases of the
+// trees it runs, so that they outlive this process. The returned file is the child's end.
+func (l *launcher) inherit(c *child, launch *client.Launch) (*os.File, error) {
+	var theirs *os.File
+	if number, ok := strings.CutPrefix(l.confirm, confirmFD); ok {
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 3 || n > 63 {
+			return nil, usageError{fmt.Errorf("descriptor %q is not a number from 3 to 63", number)}
+		}
+		ours, write, err := os.Pipe()
+		if err != nil {
+			return nil, fmt.Errorf("make pipe: %w", err)
+		}
+		c.pipe, theirs = ours, write
+		c.cmd.ExtraFiles = make([]*os.File, n-2)
+		c.cmd.ExtraFiles[n-3] = write
+	}
+	if runtime.GOOS != "windows" {
+		c.cmd.ExtraFiles = append(c.cmd.ExtraFiles, launch.LeaseFiles()...)
+	}
+	return theirs, nil
+}
+
+// readLines ends when the child, and whoever it gave the descriptor to, closed it or the launcher did.
+func readLines(r *os.File, out chan<- string) {
+	defer close(out)
+	s := bufio.NewScanner(io.LimitReader(r, 1<<20))
+	for s.Scan() {
+		select {
+		case out <- s.Text():
+		default: // nobody listens any more: one line was enough
+		}
+	}
+}
+
+// lively notes that the program writes.
+type lively struct {
+	w io.Writer
+	c *child
+}
+
+func (v *lively) Write(p []byte) (int, error) {
+	v.c.sign.Store(time.Now().UnixNano())
+	return v.w.Write(p)
+}
+
+// hangs judges the watchdog: until the confirm a program must give some sign of life in time; afterwards only one that
+// chose to send them.
+func (l *launcher) hangs(c *child) bool {
+	if c.confirmed && !c.beats || c.ending.stopped || c.ending.update {
+		return false
+	}
+	return time.Since(time.Unix(0, c.sign.Load())) > l.hangAfter
+}
+
+func (l *launcher) confirmed(ctx context.Context, launch *client.Launch, c *child) {
+	if err := l.confirmLaunch(ctx, launch, c); err != nil {
+		l.lines.say("warning", "not confirmed: "+err.Error(), nil)
+	}
+}
+
+func (l *launcher) confirmLaunch(ctx context.Context, launch *client.Launch, c *child) error {
+	if c.confirmed {
+		return nil
+	}
+	if launch.Token == "" {
+		c.confirmed = true // there is nothing to keep, and nothing more to wait for
+		return nil
+	}
+	if err := launch.Confirm(ctx); err != nil {
+		return err
+	}
+	c.confirmed = true
+	return nil
+}
+
+// answer handles what a child tells over the control socket.
+func (l *launcher) answer(ctx context.Context, launch *client.Launch, c *child, r controlRequest) error {
+	if r.token != launch.Token || r.token == "" {
+		return slipstream.Refuse(slipstream.ReasonStaleToken, r.verb, "the program that runs has another token")
+	}
+	c.sign.Store(time.Now().UnixNano())
+	switch r.verb {
+	case "confirm":
+		return l.confirmLaunch(ctx, launch, c)
+	case "alive":
+		c.beats = true
+		return nil
+	}
+	return slipstream.Refuse(slipstream.ReasonMalformed, "request", "unknown verb %q", r.verb)
+}
+
+// newer reacts when something else should run than does.
+func (l *launcher) newer(launch *client.Launch, c *child) {
+	l.drain()
+	if c.ending.stopped || c.ending.update || !launch.Outdated() {
+		return
+	}
+	switch l.onUpdate {
+	case onUpdateRestart:
+		l.lines.say("restarting", "restarting into the update", nil)
+		l.stop(c, signalStop, func(e *ending) { e.update = true })
+	case onUpdateAsk:
+		if !c.asked {
+			c.asked = true
+			l.lines.say("asking", "an update is ready: the program was asked to end when it can", nil)
+			l.signal(c, signalAsk)
+		}
+	}
+}
+
+// stop asks the program to end, and ends it when it does not within the grace.
+func (l *launcher) stop(c *child, s os.Signal, mark func(*ending)) {
+	mark(&c.ending)
+	if c.kill == nil {
+		c.kill = time.After(l.grace)
+	}
+	l.signal(c, s)
+}
+
+func (l *launcher) signal(c *child, s os.Signal) {
+	if err := signalChild(c.cmd.Process, s); err != nil {
+		l.lines.say("warning", "signal not sent: "+err.Error(), nil)
+	}
+}
+
+// ended draws the conclusions from the end of the program and tells the client.
+func (l *launcher) ended(ctx context.Context, launch *client.Launch, c *child, werr error) (ending, error) {
+	e := c.ending
+	text := ""
+	e.code, text = exitOf(c.cmd, werr)
+	if c.pipe != nil {
+		l.lastLines(ctx, launch, c)
+	}
+	ctx = context.WithoutCancel(ctx)
+	byUs := e.stopped || e.update
+	if c.asked && e.code == 0 {
+		e.update, byUs = true, true
+	}
+	before := launch.Packages[l.pkg].Release
+	var err error
+	switch {
+	case e.bad:
+		err = launch.Hang(ctx, fmt.Sprintf("no sign of life for %s", l.hangAfter))
+	case byUs:
+		err = launch.Close(ctx)
+	case e.code != 0:
+		e.bad = true
+		err = launch.Crash(ctx, text)
+	default:
+		if l.confirm == confirmAlive || l.confirm == confirmExit {
+			l.confirmed(ctx, launch, c)
+		}
+		l.lines.say("ended", "the program ended", map[string]any{"code": 0})
+		err = launch.Close(ctx)
+	}
+	if err != nil {
+		l.lines.say("warning", "the end of the program is not noted: "+err.Error(), nil)
+	}
+	if e.bad && launch.Token == "" {
+		l.lines.say("crashed", "the program ended: "+text, map[string]any{"code": e.code})
+	}
+	l.drain()
+	e.rolledBack = e.bad && l.client.Holds(l.pkg).Running.Digest != before
+	return e, nil
+}
+
+// lastLines takes what the child wrote to its descriptor just before it ended.
+func (l *launcher) lastLines(ctx context.Context, launch *client.Launch, c *child) {
+	if c.lines != nil {
+		deadline := time.After(time.Second)
+		for open := true; open; {
+			select {
+			case line, more := <-c.lines:
+				if open = more; strings.TrimSpace(line) == "confirm" {
+					l.confirmed(ctx, launch, c)
+				}
+			case <-deadline: // a grandchild still holds it
+				open = false
+			}
+		}
+	}
+	if err := c.pipe.Close(); err != nil {
+		l.lines.say("warning", "close descriptor: "+err.Error(), nil)
+	}
+}
+
+// exitOf gives a shell's exit code and words for how a program ended.
+func exitOf(cmd *exec.Cmd, werr error) (int, string) {
+	state := cmd.ProcessState
+	if state == nil {
+		return exitError, fmt.Sprint(werr)
+	}
+	if code := state.ExitCode(); code >= 0 {
+		return code, fmt.Sprintf("exit %d", code)
+	}
+	return signalExit(state), state.String()
+}
+
+// drain tells the events that wait, so that lines come in the order of what happened.
+func (l *launcher) drain() {
+	for {
+		select {
+		case e := <-l.events:
+			l.tell(e)
+		default:
+			return
+		}
+	}
+}
+
+// tell writes one event in words.
+func (l *launcher) tell(e slipstream.Event) {
+	name := func(d slipstream.Digest) string {
+		if v := l.client.Version(d); v != "" {
+			return v
+		}
+		if d == "" {
+			return "the embedded release"
+		}
+		return d.Short()
+	}
+	release := name(e.Release)
+	if e.Package != "" && e.Package != l.pkg {
+		release = e.Package + " " + release
+	}
+	if e.Arm == slipstream.ArmControl {
+		return // a comparison for the server: nothing changes here
+	}
+	text := ""
+	switch e.Kind {
+	case slipstream.KindFetched:
+		text = fmt.Sprintf("release %s fetched (%s, %s)", release, formatBytes(e.Bytes), e.Codec)
+	case slipstream.KindStaged:
+		text = fmt.Sprintf("release %s staged", release)
+	case slipstream.KindStarted:
+		text = fmt.Sprintf("trial of %s started", release)
+	case slipstream.KindConfirmed:
+		text = fmt.Sprintf("release %s confirmed", release)
+	case slipstream.KindCrashed:
+		text = fmt.Sprintf("release %s crashed (%s), attempt %d of %d", release, e.Detail, e.Attempt, l.maxTries)
+	case slipstream.KindHung:
+		text = fmt.Sprintf("release %s hung (%s), attempt %d of %d", release, e.Detail, e.Attempt, l.maxTries)
+	case slipstream.KindRolledBack:
+		text = fmt.Sprintf("back on %s because %s", name(e.Running), words(e.Reason))
+	case slipstream.KindRefused:
+		text = fmt.Sprintf("release %s is not tried again", release)
+	case slipstream.KindFailed:
+		text = fmt.Sprintf("%s failed: %s", e.Stage, words(e.Reason))
+	default:
+		return
+	}
+	l.lines.say(string(e.Kind), text, map[string]any{"package": e.Package, "release": e.Release, "reason": e.Reason, "attempt": e.Attempt, "bytes": e.Bytes, "codec": e.Codec})
+}
+
+func words(r slipstream.Reason) string { return strings.ReplaceAll(string(r), "_", " ") }

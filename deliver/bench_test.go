@@ -1,0 +1,178 @@
+package deliver
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/internal/httpx"
+)
+
+// The benchmarks compare a server with a bare net/http handler that answers the same bytes, or with the same server
+// that holds more. Both are asked in turns within one run, over loopback, by the same client on 16 connections, so
+// that a busy machine slows both alike. "x_bare" is our throughput over the bare handler's.
+
+const (
+	benchClients = 16
+	benchTurn    = 64 // requests per client and turn
+)
+
+// target is one server under load.
+type target struct {
+	client *http.Client
+	method string
+	url    string
+	body   string
+	bytes  int // length of the right answer
+	took   time.Duration
+}
+
+func serveBench(b *testing.B, h http.Handler, method, path, body string) *target {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := httpx.Serve(ctx, httpx.NewServer(h, slog.New(slog.DiscardHandler)), l, time.Second); err != nil {
+			b.Errorf("serve: %v", err)
+		}
+	})
+	transport := &http.Transport{MaxIdleConnsPerHost: benchClients, MaxConnsPerHost: benchClients, DisableCompression: true}
+	b.Cleanup(func() { transport.CloseIdleConnections(); cancel(); running.Wait() })
+	t := &target{client: &http.Client{Transport: transport}, method: method, url: "http://" + l.Addr().String() + path, body: body}
+	t.bytes = len(t.ask(b))
+	return t
+}
+
+func (t *target) ask(b *testing.B) []byte {
+	var body io.Reader
+	if t.body != "" {
+		body = strings.NewReader(t.body)
+	}
+	req, err := http.NewRequest(t.method, t.url, body)
+	if err != nil {
+		b.Error(err)
+		return nil
+	}
+	r, err := t.client.Do(req)
+	if err != nil {
+		b.Error(err)
+		return nil
+	}
+	answer, err := io.ReadAll(r.Body)
+	r.Body.Close()
+	if err != nil || r.StatusCode != http.StatusOK || t.bytes != 0 && len(answer) != t.bytes {
+		b.Errorf("status %d, %d bytes, error %v", r.StatusCode, len(answer), err)
+	}
+	return answer
+}
+
+func (t *target) turn(b *testing.B) {
+	start := time.Now()
+	var clients sync.WaitGroup
+	for range benchClients {
+		clients.Go(func() {
+			for range benchTurn {
+				t.ask(b)
+			}
+		})
+	}
+	clients.Wait()
+	t.took += time.Since(start)
+}
+
+// compare asks both in turns and reports the throughput of ours over that of base.
+func compare(b *testing.B, unit string, ours, base *target) {
+	b.Helper()
+	ours.turn(b)
+	base.turn(b)
+	ours.took, base.took = 0, 0
+	b.ResetTimer()
+	asked := 0
+	for asked < b.N {
+		ours.turn(b)
+		base.turn(b)
+		asked += benchClients * benchTurn
+	}
+	b.ReportMetric(float64(base.took)/float64(ours.took), unit)
+	b.ReportMetric(float64(asked)/ours.took.Seconds(), "req/s")
+}
+
+// bare answers the same bytes and looks at nothing; like any handler of POST it reads the body.
+func bare(answer []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			if _, err := io.ReadAll(r.Body); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(answer)
+	})
+}
+
+// busy is a world with as many apps and releases, counted like in production.
+func busy(b *testing.B, apps, releases int) *world {
+	b.Helper()
+	w := newWorld(b)
+	for i := 1; i < apps; i++ {
+		app := fmt.Sprintf("app-%d", i)
+		w.addApp(app)
+		w.put(app, "production", "any", 1, packageState())
+	}
+	for i := 1; i < releases; i++ {
+		w.addRelease(fmt.Sprint("release ", i), []byte("{}"))
+	}
+	return w.start(func(c *Config) { c.Metrics, c.Log = prometheus.NewRegistry(), slog.New(slog.DiscardHandler) })
+}
+
+func BenchmarkState(b *testing.B) {
+	b.Run("bare", func(b *testing.B) {
+		w := busy(b, 1, 1)
+		compare(b, "x_bare", serveBench(b, w.http, "GET", statePath, ""), serveBench(b, bare(w.tables.rows[0].Envelope), "GET", "/", ""))
+	})
+	b.Run("apps=1000", func(b *testing.B) {
+		compare(b, "x_one_app", serveBench(b, busy(b, 1000, 1).http, "GET", statePath, ""), serveBench(b, busy(b, 1, 1).http, "GET", statePath, ""))
+	})
+	b.Run("releases=1000", func(b *testing.B) {
+		compare(b, "x_one_release", serveBench(b, busy(b, 1, 1000).http, "GET", statePath, ""), serveBench(b, busy(b, 1, 1).http, "GET", statePath, ""))
+	})
+}
+
+func BenchmarkCheck(b *testing.B) {
+	body := checkBody(b)
+	b.Run("bare", func(b *testing.B) {
+		w := busy(b, 1, 1)
+		ours := serveBench(b, w.http, "POST", "/v1/check", body)
+		compare(b, "x_bare", ours, serveBench(b, bare(ours.ask(b)), "POST", "/", body))
+	})
+	b.Run("apps=1000", func(b *testing.B) {
+		compare(b, "x_one_app", serveBench(b, busy(b, 1000, 1).http, "POST", "/v1/check", body), serveBench(b, busy(b, 1, 1).http, "POST", "/v1/check", body))
+	})
+	b.Run("releases=1000", func(b *testing.B) {
+		w := busy(b, 1, 1000)
+		w.tables.change(func() {
+			var withdraw []func(*slipstream.PackageState)
+			for i := range 1000 {
+				withdraw = append(withdraw, withdrawn(fmt.Sprint("release ", i)))
+			}
+			w.put("shop", "production", "any", 1, packageState(withdraw...))
+		})
+		w.eventually(func() bool { return w.server.snapshot.Load().rev == 2 })
+		compare(b, "x_one_release", serveBench(b, w.http, "POST", "/v1/check", body), serveBench(b, busy(b, 1, 1).http, "POST", "/v1/check", body))
+	})
+}

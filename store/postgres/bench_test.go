@@ -1,0 +1,12 @@
+package postgres_test
+
+import (
+	"testing"
+
+	"github.com/slipstream-ota/slipstream/store/postgres"
+	"github.com/slipstream-ota/slipstream/store/storetest"
+)
+
+func BenchmarkAppend(b *testing.B) {
+	storetest.BenchmarkAppend(b, open(b, cluster.Database(b), postgres.Options{Migrate: true}))
+}

@@ -1,0 +1,12 @@
+package sqlite_test
+
+import (
+	"testing"
+
+	"github.com/slipstream-ota/slipstream/store/storetest"
+)
+
+func BenchmarkAppend(b *testing.B) {
+	s, _ := fresh(b)
+	storetest.BenchmarkAppend(b, s)
+}
