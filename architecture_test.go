@@ -49,7 +49,7 @@ var edges = map[string][]string{
 	"publish": {"", "sign", "decide", "publish/delta", "store", "blob"},
 
 	"auth": {"", "store", "internal/httpx"},
-	"api":  {"", "sign", "decide", "store", "blob", "rollout", "report", "publish", "auth", "internal/httpx"},
+	"api":  {"", "sign", "decide", "publish/delta", "store", "blob", "rollout", "report", "publish", "auth", "internal/httpx"},
 
 	"client": {"", "sign", "decide", "publish/delta", "client/trial"},
 

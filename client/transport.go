@@ -112,7 +112,7 @@ func (n *network) do(ctx context.Context, c call, use func(*http.Response) error
 			again = again || retryable(err)
 			last = worse(last, err)
 		}
-		if !again || c.once || RetryAfter(last) > maxWaitInline {
+		if !again || c.once || errors.Is(last, slipstream.ErrNotFound) || RetryAfter(last) > maxWaitInline {
 			return last
 		}
 	}

@@ -2,11 +2,15 @@ package deliver
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,9 +22,10 @@ import (
 	"github.com/slipstream-ota/slipstream/internal/httpx"
 )
 
-// The benchmarks compare a server with a bare net/http handler that answers the same bytes, or with the same server
-// that holds more. Both are asked in turns within one run, over loopback, by the same client on 16 connections, so
-// that a busy machine slows both alike. "x_bare" is our throughput over the bare handler's.
+// The benchmarks compare a server with a bare net/http handler that answers the same bytes, headers included, or with
+// the same server that holds more. Both are asked in turns within one run, over loopback, by the same client on 16
+// connections, so that a busy machine slows both alike; the figure is the median over the turns of our throughput over
+// the other's. Every check carries a nonce of its own, as a device's does.
 
 const (
 	benchClients = 16
@@ -32,9 +37,9 @@ type target struct {
 	client *http.Client
 	method string
 	url    string
-	body   string
-	bytes  int // length of the right answer
-	took   time.Duration
+	body   string // with the nonce of nonce()
+	bytes  int    // length of the right answer
+	header http.Header
 }
 
 func serveBench(b *testing.B, h http.Handler, method, path, body string) *target {
@@ -60,7 +65,9 @@ func serveBench(b *testing.B, h http.Handler, method, path, body string) *target
 func (t *target) ask(b *testing.B) []byte {
 	var body io.Reader
 	if t.body != "" {
-		body = strings.NewReader(t.body)
+		var fresh [32]byte
+		_, _ = rand.Read(fresh[:]) // never fails
+		body = strings.NewReader(strings.Replace(t.body, nonce(), base64.StdEncoding.EncodeToString(fresh[:]), 1))
 	}
 	req, err := http.NewRequest(t.method, t.url, body)
 	if err != nil {
@@ -77,10 +84,13 @@ func (t *target) ask(b *testing.B) []byte {
 	if err != nil || r.StatusCode != http.StatusOK || t.bytes != 0 && len(answer) != t.bytes {
 		b.Errorf("status %d, %d bytes, error %v", r.StatusCode, len(answer), err)
 	}
+	if t.bytes == 0 {
+		t.header = r.Header
+	}
 	return answer
 }
 
-func (t *target) turn(b *testing.B) {
+func (t *target) turn(b *testing.B) time.Duration {
 	start := time.Now()
 	var clients sync.WaitGroup
 	for range benchClients {
@@ -91,7 +101,7 @@ func (t *target) turn(b *testing.B) {
 		})
 	}
 	clients.Wait()
-	t.took += time.Since(start)
+	return time.Since(start)
 }
 
 // compare asks both in turns and reports the throughput of ours over that of base.
@@ -99,20 +109,25 @@ func compare(b *testing.B, unit string, ours, base *target) {
 	b.Helper()
 	ours.turn(b)
 	base.turn(b)
-	ours.took, base.took = 0, 0
 	b.ResetTimer()
+	var ratios []float64
+	var took time.Duration
 	asked := 0
 	for asked < b.N {
-		ours.turn(b)
-		base.turn(b)
+		mine := ours.turn(b)
+		ratios = append(ratios, float64(base.turn(b))/float64(mine))
 		asked += benchClients * benchTurn
+		took += mine
 	}
-	b.ReportMetric(float64(base.took)/float64(ours.took), unit)
-	b.ReportMetric(float64(asked)/ours.took.Seconds(), "req/s")
+	slices.Sort(ratios)
+	b.ReportMetric(ratios[len(ratios)/2], unit)
+	b.ReportMetric(float64(asked)/took.Seconds(), "req/s")
 }
 
-// bare answers the same bytes and looks at nothing; like any handler of POST it reads the body.
-func bare(answer []byte) http.Handler {
+// bare answers like ours and looks at nothing; like any handler of POST it reads the body.
+func bare(b *testing.B, ours *target) http.Handler {
+	answer := ours.ask(b)
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(ours.header)), func(n string) bool { return n == "Date" || n == "Content-Length" })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			if _, err := io.ReadAll(r.Body); err != nil {
@@ -120,7 +135,9 @@ func bare(answer []byte) http.Handler {
 				return
 			}
 		}
-		w.Header().Set("Content-Type", "application/json")
+		for _, n := range names {
+			w.Header().Set(n, ours.header.Get(n))
+		}
 		_, _ = w.Write(answer)
 	})
 }
@@ -142,8 +159,8 @@ func busy(b *testing.B, apps, releases int) *world {
 
 func BenchmarkState(b *testing.B) {
 	b.Run("bare", func(b *testing.B) {
-		w := busy(b, 1, 1)
-		compare(b, "x_bare", serveBench(b, w.http, "GET", statePath, ""), serveBench(b, bare(w.tables.rows[0].Envelope), "GET", "/", ""))
+		ours := serveBench(b, busy(b, 1, 1).http, "GET", statePath, "")
+		compare(b, "x_bare", ours, serveBench(b, bare(b, ours), "GET", "/", ""))
 	})
 	b.Run("apps=1000", func(b *testing.B) {
 		compare(b, "x_one_app", serveBench(b, busy(b, 1000, 1).http, "GET", statePath, ""), serveBench(b, busy(b, 1, 1).http, "GET", statePath, ""))
@@ -156,9 +173,8 @@ func BenchmarkState(b *testing.B) {
 func BenchmarkCheck(b *testing.B) {
 	body := checkBody(b)
 	b.Run("bare", func(b *testing.B) {
-		w := busy(b, 1, 1)
-		ours := serveBench(b, w.http, "POST", "/v1/check", body)
-		compare(b, "x_bare", ours, serveBench(b, bare(ours.ask(b)), "POST", "/", body))
+		ours := serveBench(b, busy(b, 1, 1).http, "POST", "/v1/check", body)
+		compare(b, "x_bare", ours, serveBench(b, bare(b, ours), "POST", "/", body))
 	})
 	b.Run("apps=1000", func(b *testing.B) {
 		compare(b, "x_one_app", serveBench(b, busy(b, 1000, 1).http, "POST", "/v1/check", body), serveBench(b, busy(b, 1, 1).http, "POST", "/v1/check", body))

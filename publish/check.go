@@ -71,7 +71,7 @@ func kindOf(said, server string, files []slipstream.File) string {
 		return KindReactNative
 	case has(files, "app.json") && has(files, "app.js"), has(files, "game.json") && has(files, "game.js"):
 		return KindMiniProgram
-	case has(files, "package.json"):
+	case has(files, "package.json"), has(files, "server.js"):
 		return KindNode
 	case has(files, "index.html"):
 		return KindWeb

@@ -45,7 +45,7 @@ func newSigner(t *testing.T) sign.Signer {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, ctx: t.Context(), blobs: mem.New(), now: time.Unix(1_800_000_000, 0).UTC(), root: newSigner(t), release: newSigner(t)}
+	w := &world{T: t, ctx: t.Context(), blobs: mem.New(), now: time.Unix(1_700_000_000, 0).UTC(), root: newSigner(t), release: newSigner(t)}
 	var err error
 	if w.store, err = sqlite.Open(w.ctx, ":memory:", sqlite.Options{Migrate: true}); err != nil {
 		t.Fatal(err)

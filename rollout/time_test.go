@@ -264,3 +264,25 @@ func (w *world) keys() *rollout.Keys {
 	w.must(err)
 	return k
 }
+
+// After an upgrade this program may write a state differently; the same epoch may never say two things.
+func TestResigningWhatWouldSayMoreGetsANewEpoch(t *testing.T) {
+	w := newWorld(t)
+	w.publish(1)
+	before := w.state("any")
+	w.must(w.store.Update(w.ctx, func(tx store.Tx) error {
+		c, err := tx.Channels().Get(w.ctx, "shop", "production")
+		if err != nil {
+			return err
+		}
+		c.Policy = bytes.Replace(c.Policy, []byte(`{`), []byte(`{"timing":{"checkAfter":60},`), 1)
+		return tx.Channels().Save(w.ctx, c)
+	}))
+	w.now = w.now.Add(13 * time.Hour)
+	if n, err := w.service.Resign(w.ctx); n != 1 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	if after := w.state("any"); after.Epoch <= before.Epoch || after.CheckAfter != 60 {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}

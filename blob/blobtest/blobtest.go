@@ -111,7 +111,7 @@ func absent(t *testing.T, s blob.Store, d slipstream.Digest) {
 	}
 	must(t, s.List(t.Context(), func(i blob.Info) error {
 		if i.Digest == d {
-			return fmt.Errorf("List names %s", d.Short())
+			return fmt.Errorf("a listing names %s", d.Short())
 		}
 		return nil
 	}))

@@ -196,7 +196,7 @@ func (d *demo) publish(ctx context.Context, version string) (*demoRow, error) {
 	if err := shop.Write(tree, version); err != nil {
 		return nil, err
 	}
-	if _, err := d.command(ctx, "publish", tree, "--app", "shop", "--version", version, "--entry", "server.js", "--kind", "files"); err != nil {
+	if _, err := d.command(ctx, "publish", tree, "--app", "shop", "--version", version); err != nil {
 		return nil, err
 	}
 	row := &demoRow{Version: version}

@@ -154,7 +154,7 @@ func TestEndlessContainersEnd(t *testing.T) {
 	new := tree{"a": strings.Repeat("\x00", 1<<20)}
 	m := new.manifest()
 	head := append(header(codecFull, nil, m.Files), 0x28, 0xB5, 0x2F, 0xFD, 0, 0x50 /* 1 MiB window */)
-	ops := []byte{2<<3 | 0, 0, 0, opCarry, 1} // a raw block with the operations
+	ops := []byte{2 << 3, 0, 0, opCarry, 1} // a raw block with the operations
 	for name, block := range map[string][]byte{
 		"empty blocks":             {0, 0, 0},
 		"blocks that repeat bytes": {0x02, 0, 0x10, 'x'}, // 128 KiB each

@@ -119,7 +119,7 @@ func connect(ctx context.Context, url string) (*Store, error) {
 		pool: pool, db: stdlib.OpenDBFromPool(pool), bell: sqlstore.NewBell(), poll: watchPoll,
 		dialect: &sqlstore.Dialect{Name: "postgres", Numbered: true, Explain: explainer(&cfg.ConnConfig.Config)},
 	}
-	s.reports = &reports{Reports: sqlstore.Reports{Dialect: s.dialect, Reader: s.db, Write: s.write}, store: s}
+	s.reports = &reports{Reports: sqlstore.Reports{Dialect: s.dialect, Gate: &s.gate, Reader: s.db, Write: s.write}, store: s}
 	return s, nil
 }
 
@@ -229,6 +229,10 @@ func (s *Store) Reports() store.Reports { return s.reports }
 
 // Ping implements store.Store.
 func (s *Store) Ping(ctx context.Context) error {
+	if err := s.gate.Enter(); err != nil {
+		return err
+	}
+	defer s.gate.Leave()
 	if err := s.pool.Ping(ctx); err != nil {
 		return fmt.Errorf("ping database: %w", s.explain(ctx, err))
 	}

@@ -23,7 +23,7 @@ var _ store.Reports = (*reports)(nil)
 
 func newReports(ctx context.Context, s *Store) (*reports, error) {
 	r := &reports{
-		Reports: sqlstore.Reports{Dialect: dialect(), Reader: s.readers, Write: s.commit},
+		Reports: sqlstore.Reports{Dialect: dialect(), Gate: &s.gate, Reader: s.readers, Write: s.commit},
 		store:   s,
 	}
 	if s.db == nil {

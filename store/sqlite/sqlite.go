@@ -253,6 +253,10 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 
 // Ping implements store.Store.
 func (s *Store) Ping(ctx context.Context) error {
+	if err := s.gate.Enter(); err != nil {
+		return err
+	}
+	defer s.gate.Leave()
 	var n int
 	if err := s.readers.QueryRowContext(ctx, `SELECT 1`).Scan(&n); err != nil {
 		return fmt.Errorf("ping database: %w", explain(err))

@@ -13,7 +13,7 @@ import (
 type channels struct{ *Tx }
 
 func (c channels) Create(ctx context.Context, ch store.Channel) error {
-	if err := (apps{c.Tx}).has(ctx, ch.App); err != nil {
+	if err := apps(c).has(ctx, ch.App); err != nil {
 		return fmt.Errorf("create channel: %w", err)
 	}
 	n, err := c.write(ctx, `INSERT INTO channels (app, name, display, policy, created, updated) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,

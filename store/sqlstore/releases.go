@@ -32,7 +32,7 @@ func (r releases) Put(ctx context.Context, rel *slipstream.Release) error {
 	if known {
 		return nil
 	}
-	if err := (apps{r.Tx}).has(ctx, m.App); err != nil {
+	if err := apps(r).has(ctx, m.App); err != nil {
 		return fmt.Errorf("put release: %w", err)
 	}
 	highest, err := r.HighestSeq(ctx, m.App, m.Package)
@@ -129,7 +129,7 @@ func (r releases) Delete(ctx context.Context, digest slipstream.Digest) error {
 type containers struct{ *Tx }
 
 func (c containers) Put(ctx context.Context, release slipstream.Digest, k slipstream.Container) error {
-	if err := (releases{c.Tx}).has(ctx, release); err != nil {
+	if err := releases(c).has(ctx, release); err != nil {
 		return fmt.Errorf("put container: %w", err)
 	}
 	_, err := c.write(ctx, `INSERT INTO containers (release, origin, codec, size, sha256) VALUES (?, ?, ?, ?, ?)

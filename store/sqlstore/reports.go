@@ -17,6 +17,7 @@ const expireStep = 2000
 // Reports are the queries of the outcome log that are the same on both databases; Append is each database's own.
 type Reports struct {
 	Dialect *Dialect
+	Gate    *Gate
 	Reader  *sql.DB
 	// Write runs fn in a transaction of its own and commits it.
 	Write func(ctx context.Context, fn func(tx *sql.Tx) error) error
@@ -24,6 +25,10 @@ type Reports struct {
 
 // Events implements store.Reports.
 func (r *Reports) Events(ctx context.Context, q store.EventQuery) ([]store.StoredEvent, error) {
+	if err := r.Gate.Enter(); err != nil {
+		return nil, err
+	}
+	defer r.Gate.Leave()
 	var w where
 	switch {
 	case q.Device != "" && q.App != "":
@@ -48,6 +53,10 @@ func (r *Reports) Events(ctx context.Context, q store.EventQuery) ([]store.Store
 
 // Counts implements store.Reports.
 func (r *Reports) Counts(ctx context.Context, app string) ([]store.Count, error) {
+	if err := r.Gate.Enter(); err != nil {
+		return nil, err
+	}
+	defer r.Gate.Leave()
 	var w where
 	w.add("devices > ?", 0)
 	w.addText("app", app)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -223,23 +224,28 @@ func closing(e *env) {
 	s := e.open()
 	inside := make(chan struct{})
 	done := make(chan error, 1)
-	var ended bool
+	var ended atomic.Bool
 	go func() {
 		done <- s.Update(e.Context(), func(tx store.Tx) error {
 			close(inside)
 			time.Sleep(50 * time.Millisecond)
-			ended = true
+			ended.Store(true)
 			return tx.Apps().Create(e.Context(), app("shop"))
 		})
 	}()
 	<-inside
 	e.must(s.Close())
-	e.must(<-done)
-	if !ended {
+	if !ended.Load() {
 		e.Error("Close did not wait")
 	}
+	e.must(<-done)
 	e.want(s.Update(e.Context(), func(store.Tx) error { return nil }), slipstream.ErrUnavailable, "Update after Close")
 	e.want(s.View(e.Context(), func(store.Tx) error { return nil }), slipstream.ErrUnavailable, "View after Close")
+	e.want(s.Ping(e.Context()), slipstream.ErrUnavailable, "Ping after Close")
+	_, err := s.Reports().Events(e.Context(), store.EventQuery{})
+	e.want(err, slipstream.ErrUnavailable, "Events after Close")
+	_, err = s.Reports().Append(e.Context(), []store.StoredEvent{event(1, "d", slipstream.KindStarted)})
+	e.want(err, slipstream.ErrUnavailable, "Append after Close")
 	e.must(s.Close())
 	e.view(func(ctx context.Context, tx store.Tx) error { _, err := tx.Apps().Get(ctx, "shop"); return err })
 }
@@ -297,7 +303,7 @@ var nodeCases = []contract{
 		e.shop()
 		w.told(e, "the update")
 	}},
-	{"Watch is silent about failed Updates, reads and reports", func(e *env) {
+	{"Watch is silent about Updates that fail or write nothing, reads and reports", func(e *env) {
 		e.shop()
 		w := watch(e, e.s)
 		w.told(e, "the start")
@@ -305,9 +311,13 @@ var nodeCases = []contract{
 			return errors.Join(tx.Settings().Set(ctx, "k", nil), errStop)
 		})
 		e.view(func(ctx context.Context, tx store.Tx) error { _, err := tx.Apps().List(ctx); return err })
+		e.update(func(ctx context.Context, tx store.Tx) error {
+			e.want(tx.Apps().Create(ctx, app("shop")), slipstream.ErrConflict, "create")
+			return nil
+		})
 		_, err := e.s.Reports().Append(e.Context(), []store.StoredEvent{event(1, "d", slipstream.KindConfirmed)})
 		e.must(err)
-		w.silent(e.T, "after reads, reports and a failed update")
+		w.silent(e.T, "after reads, reports, a failed and an empty update")
 	}},
 	{"Updates are serialised over nodes", func(e *env) { countUp(e, e.s, e.node(), e.node()) }},
 	{"reopening keeps everything", reopening},
