@@ -83,7 +83,7 @@ func (c *Client) manifest(ctx context.Context, o Offer) (*wanted, error) {
 // obtain puts the tree of w under releases: it is there already, or comes by the smallest container that can be
 // applied, or file by file. All roads end in the same hashes.
 func (c *Client) obtain(ctx context.Context, w *wanted) error {
-	if c.intact(w) {
+	if c.inLine(w) || c.intact(w) {
 		return nil
 	}
 	base := c.base(w.offer.Package)
@@ -106,6 +106,14 @@ func (c *Client) obtain(ctx context.Context, w *wanted) error {
 		return errors.Join(append(errs, err)...)
 	}
 	return nil
+}
+
+// inLine reports whether w is staged already: it was verified then.
+func (c *Client) inLine(w *wanted) bool {
+	c.mu.Lock()
+	staged, waiting := c.body.Trial.StagedFor(w.offer.Package)
+	c.mu.Unlock()
+	return waiting && staged.Digest == w.digest() && c.disk.exists(c.disk.tree(w.digest()))
 }
 
 // hopeless errors are those that another way of fetching would meet as well.

@@ -37,7 +37,21 @@ func (c *Client) update(ctx context.Context, packages []string) (*Updated, error
 	}
 	out := &Updated{Checked: checked}
 	fetched, err := c.fetch(ctx, out, packages)
+	if err == nil && len(packages) == len(c.cfg.Packages) {
+		c.dropParts()
+	}
 	return out, errors.Join(err, c.stage(ctx, out, fetched))
+}
+
+// dropParts removes what is left of downloads that nobody wants any more, once nothing is wanting.
+func (c *Client) dropParts() {
+	entries, err := c.disk.ReadDir(c.disk.path("fetch"))
+	for _, e := range entries {
+		err = errors.Join(err, c.disk.Remove(c.disk.path("fetch", e.Name())))
+	}
+	if err != nil {
+		c.log.Warn("partial downloads stay", "error", err)
+	}
 }
 
 // set is a group of releases that go together and are on disk.

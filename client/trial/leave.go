@@ -54,7 +54,8 @@ func (t *step) tellLeft(pkg string, left Release, reason slipstream.Reason) {
 }
 
 // Leave drops releases of pkg that were withdrawn or fell below the floor from the line, from trial and from history.
-// The official release is not touched: see [RollBack].
+// An official release is left here only while another one is on trial; one that runs is left by [RollBack] or for its
+// successor, because only the caller knows where to go.
 func Leave(s State, env Env, pkg string, victim func(Release) bool, reason slipstream.Reason) (State, []slipstream.Event) {
 	t := begin(s, env)
 	if r := t.trialOf(pkg); r != nil && victim(*r) {
@@ -67,6 +68,10 @@ func Leave(s State, env Env, pkg string, victim func(Release) bool, reason slips
 	if p, ok := t.Packages[pkg]; ok {
 		p.History = slices.DeleteFunc(p.History, victim)
 		t.Packages[pkg] = p
+		if p.Official != nil && t.trialOf(pkg) != nil && victim(*p.Official) {
+			t.retreat(pkg, reason) // or a trial that fails would lead back to it
+			t.settle()
+		}
 	}
 	return t.State, t.events
 }

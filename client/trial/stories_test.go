@@ -194,6 +194,11 @@ func officials() []story {
 			storyStep{"confirm c", "!stale_token"},
 			storyStep{"end c crash", "runs r2 … no bad starts"},
 		)...),
+		tell("a withdrawn official is left behind a trial", "a trial that fails does not lead back to a withdrawn release", tr, with(
+			storyStep{"stage main=r3", ""}, storyStep{"start c", "runs r3"},
+			storyStep{"withdraw main r2", "runs r3 … no history … trial of main"},
+			storyStep{"end c crash", ""}, storyStep{"start d", ""}, storyStep{"end d crash", "runs r1"},
+		)...),
 		tell("another channel", "the anchor restarts at the embedded release when the host changes channel", tr, with(
 			storyStep{"stage main=r3", ""},
 			storyStep{"channel beta", "runs r2, history r1, anchor embedded … no staged"},

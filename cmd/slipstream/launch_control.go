@@ -35,21 +35,17 @@ type controlRequest struct {
 }
 
 func newControl(ctx context.Context, dir string) (*control, error) {
-	c := &control{path: filepath.Join(dir, "control.sock"), requests: make(chan controlRequest)}
-	if len(c.path) > maxSocketPath {
-		temp, err := os.MkdirTemp("", "slip")
-		if err != nil {
+	dropDeadSockets(ctx, dir)
+	c := &control{path: filepath.Join(dir, fmt.Sprintf("control-%d.sock", os.Getpid())), requests: make(chan controlRequest)}
+	listener, err := listenUnix(ctx, c.path)
+	if err != nil { // the name is too long, or nothing can be written there
+		if c.temp, err = os.MkdirTemp("", "slip"); err != nil {
 			return nil, fmt.Errorf("make folder for the control socket: %w", err)
 		}
-		c.temp, c.path = temp, filepath.Join(temp, "control.sock")
-	}
-	if err := os.Remove(c.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove old control socket: %w", err)
-	}
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "unix", c.path)
-	if err != nil {
-		return nil, fmt.Errorf("open control socket: %w", err)
+		c.path = filepath.Join(c.temp, "control.sock")
+		if listener, err = listenUnix(ctx, c.path); err != nil {
+			return nil, errors.Join(fmt.Errorf("open control socket: %w", err), os.RemoveAll(c.temp))
+		}
 	}
 	if err := os.Chmod(c.path, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("protect control socket: %w", err), listener.Close())
@@ -65,6 +61,30 @@ func newControl(ctx context.Context, dir string) (*control, error) {
 		}
 	})
 	return c, nil
+}
+
+func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("socket name of %d bytes", len(path))
+	}
+	var lc net.ListenConfig
+	return lc.Listen(ctx, "unix", path)
+}
+
+// dropDeadSockets removes the sockets of launchers that were killed. One that answers belongs to a launcher that lives.
+func dropDeadSockets(ctx context.Context, dir string) {
+	paths, err := filepath.Glob(filepath.Join(dir, "control-*.sock"))
+	if err != nil {
+		return
+	}
+	for _, path := range paths {
+		var d net.Dialer
+		if conn, err := d.DialContext(ctx, "unix", path); err == nil {
+			conn.Close()
+		} else if os.Remove(path) != nil {
+			return // a directory that cannot be written: leave it all
+		}
+	}
 }
 
 func (c *control) serve(ctx context.Context, conn net.Conn) {

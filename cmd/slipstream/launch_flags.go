@@ -40,7 +40,11 @@ func (d *deviceFlags) define(c *cobra.Command, t *tool) {
 	f.StringVar(&d.app, "app", "", "app")
 	f.StringVar(&d.channel, "channel", "", "channel (default: the one of the last run, at first production)")
 	f.StringSliceVar(&d.packages, "package", []string{slipstream.DefaultPackage}, "package; more than one are kept up to date together, the first is run")
-	f.StringVar(&d.dir, "dir", t.env.Get("dir", ""), "directory of this device (default: ./slipstream-APP)")
+	dir := t.env.Get("dir", "")
+	if lookup(t.environ, "SLIPSTREAM_CONTROL") != "" {
+		dir = "" // below `slipstream run` this is the release's directory, not the device's
+	}
+	f.StringVar(&d.dir, "dir", dir, "directory of this device (default: ./slipstream-APP)")
 	f.StringVar(&d.root, "root", t.env.Get("root", ""), "root.json that trust starts from (default: the publisher's own, on the same machine)")
 	f.StringSliceVar(&d.embedded, "embedded", nil, "release that ships with the program: PACKAGE=DIR or DIR; DIR.manifest.json beside it is its signed manifest")
 	f.StringVar(&d.runtime, "runtime", "", "version or fingerprint of the native shell")

@@ -48,7 +48,10 @@ hangs.`,
 			if err := f.check(); err != nil {
 				return err
 			}
-			return t.runProgram(c.Context(), &f, args)
+			signals := make(chan os.Signal, 16)
+			signal.Notify(signals, forwarded()...)
+			defer signal.Stop(signals)
+			return t.runProgram(c.Context(), &f, args, signals)
 		},
 	}
 	f.define(c, t)
@@ -76,7 +79,7 @@ func (f *runFlags) check() error {
 }
 
 // runProgram opens the device, keeps it up to date behind, and supervises the program.
-func (t *tool) runProgram(ctx context.Context, f *runFlags, command []string) (err error) {
+func (t *tool) runProgram(ctx context.Context, f *runFlags, command []string, signals <-chan os.Signal) (err error) {
 	cfg, err := f.config(t)
 	if err != nil {
 		return err
@@ -93,9 +96,6 @@ func (t *tool) runProgram(ctx context.Context, f *runFlags, command []string) (e
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, forwarded()...)
-	defer signal.Stop(signals)
 	l := &launcher{client: c, pkg: cfg.Packages[0], command: command, environ: t.env.Environ(), stdin: t.stdin, stdout: t.stdout, stderr: t.stderr,
 		lines: lines{w: t.stderr, json: t.json, now: time.Now}, maxTries: f.maxCrashes, confirm: f.confirm, confirmAfter: f.confirmAfter, hangAfter: f.hangAfter,
 		grace: f.grace, onUpdate: f.onUpdate, restart: f.restart, signals: signals, events: events, changed: changed, control: ctl}
