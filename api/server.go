@@ -1,3 +1,5 @@
+// Package api is the management surface: the HTTP API under /v1/admin with its OpenAPI document, and the Go client that
+// the command uses. Handlers translate; what they ask for is done by packages rollout, auth and publish.
 package api
 
 import (
@@ -14,6 +16,7 @@ import (
 
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/blob"
+	"github.com/slipstream-ota/slipstream/internal/httpx"
 	"github.com/slipstream-ota/slipstream/rollout"
 	"github.com/slipstream-ota/slipstream/store"
 )
@@ -74,6 +77,7 @@ func New(cfg Config) *Server {
 	s.routeAdmin()
 	s.routeBlobs()
 	s.describeProblems()
+	s.mux.HandleFunc("/", s.nothingHere)
 	return s
 }
 
@@ -101,6 +105,23 @@ func (s *Server) describeProblems() {
 	}
 	delete(schemas.Map(), "ErrorModel")
 	delete(schemas.Map(), "ErrorDetail")
+}
+
+// nothingHere answers what no route takes: 405 where another method would do, else 404.
+func (s *Server) nothingHere(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := s.mux.Handler(other); pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) > 0 {
+		httpx.MethodNotAllowed(w, r, allowed...)
+		return
+	}
+	httpx.NotFound(w, r)
 }
 
 type principalKey struct{}

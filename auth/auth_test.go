@@ -95,7 +95,7 @@ func TestSecretsAreNotKept(t *testing.T) {
 	err = st.View(t.Context(), func(tx store.Tx) error {
 		list, err := tx.Tokens().List(t.Context())
 		log, lerr := tx.Audit().List(t.Context(), store.AuditQuery{})
-		if kept := fmt.Sprintf("%+v %s", list, log); strings.Contains(kept, secret[len(auth.Prefix):]) {
+		if kept := fmt.Sprintf("%+v %+v", list, log); strings.Contains(kept, secret[len(auth.Prefix):]) {
 			t.Error("the secret is in the store")
 		}
 		return errors.Join(err, lerr)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -686,4 +688,25 @@ func TestDataRollbackIsAnnounced(t *testing.T) {
 	if len(got) != 1 || got[0] != (DataRollback{Package: "main", From: d2, To: d1, Format: "b"}) {
 		t.Fatalf("announced %v", got)
 	}
+}
+
+// lockless is a directory that cannot even be locked.
+type lockless struct{ Disk }
+
+func (lockless) TryLock(name string) (io.Closer, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EROFS}
+}
+
+func TestAReadOnlyDirectoryStillRuns(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.install()
+	b.reopen(func(c *Config) { c.Locks = lockless{} })
+	l := b.start()
+	b.runs(l, "main", v1)
+	if l.Reason != slipstream.ReasonReadOnly {
+		t.Errorf("reason %q", l.Reason)
+	}
+	b.updateFails(slipstream.ReasonReadOnly)
 }

@@ -454,6 +454,20 @@ func (d *faultyDisk) Rename(a, b string) error {
 	return d.Disk.Rename(a, b)
 }
 
+func (d *faultyDisk) Remove(name string) error {
+	if err := d.check("remove", name); err != nil {
+		return err
+	}
+	return d.Disk.Remove(name)
+}
+
+func (d *faultyDisk) MkdirAll(name string) error {
+	if err := d.check("mkdir", name); err != nil {
+		return err
+	}
+	return d.Disk.MkdirAll(name)
+}
+
 func diskFull(string, string) error { return &fs.PathError{Op: "write", Err: syscall.ENOSPC} }
 
 func readOnly(string, string) error { return &fs.PathError{Op: "write", Err: syscall.EROFS} }

@@ -107,7 +107,9 @@ func TestOpeningAPageUpdatesIt(t *testing.T) {
 func TestApplyModes(t *testing.T) {
 	t.Parallel()
 	with := func(mode string, mandatory bool) func(*slipstream.Rollout) {
-		return func(r *slipstream.Rollout) { r.Apply = slipstream.Apply{Mode: mode, Mandatory: mandatory, Message: "news"} }
+		return func(r *slipstream.Rollout) {
+			r.Apply = slipstream.Apply{Mode: mode, Mandatory: mandatory, Message: "news"}
+		}
 	}
 	for name, c := range map[string]struct {
 		mode      string

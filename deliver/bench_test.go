@@ -23,13 +23,13 @@ import (
 )
 
 // The benchmarks compare a server with a bare net/http handler that answers the same bytes, headers included, or with
-// the same server that holds more. Both are asked in turns within one run, over loopback, by the same client on 16
+// the same server that holds more. Both are asked in turns within one run, over loopback, by the same client on 64
 // connections, so that a busy machine slows both alike; the figure is the median over the turns of our throughput over
 // the other's. Every check carries a nonce of its own, as a device's does.
 
 const (
-	benchClients = 16
-	benchTurn    = 64 // requests per client and turn
+	benchClients = 64
+	benchTurn    = 16 // requests per client and turn
 )
 
 // target is one server under load.

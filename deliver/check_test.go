@@ -28,7 +28,7 @@ func (w *world) decision(body string) *slipstream.Decision {
 		w.t.Fatal(err)
 	}
 	return must[*slipstream.Decision](w.t)(w.trust.AcceptDecision([]byte(answer),
-		sign.ExpectDecision{App: req.App, Channel: req.Channel, Device: req.Device.ID, Nonce: req.Nonce, Now: w.now}))
+		sign.ExpectDecision{App: req.App, Channel: req.Channel, Device: req.Device.ID, Nonce: req.Nonce, Now: w.now()}))
 }
 
 func TestCheckGivesASignedDecision(t *testing.T) {
@@ -92,7 +92,7 @@ func TestCheckDecidesLikeTheState(t *testing.T) {
 	})
 	t.Run("an expired state installs nothing", func(t *testing.T) {
 		w := newWorld(t).start()
-		w.now = noon.Add(24 * time.Hour)
+		w.setTime(noon.Add(24 * time.Hour))
 		if d := w.decision(checkBody(t)); d.Packages["main"].Reason != slipstream.ReasonExpiredState {
 			t.Errorf("decided %+v", d.Packages)
 		}

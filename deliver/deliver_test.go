@@ -235,7 +235,7 @@ func TestStoppingIsToldBeforeTheEnd(t *testing.T) {
 func TestAnExpiredStateIsServedAndLoggedOnce(t *testing.T) {
 	w := newWorld(t).start()
 	w.stop()
-	w.now = noon.Add(24 * time.Hour)
+	w.setTime(noon.Add(24 * time.Hour))
 	for range 3 {
 		w.server.logExpired()
 	}
@@ -245,9 +245,9 @@ func TestAnExpiredStateIsServedAndLoggedOnce(t *testing.T) {
 	if w.ask("GET", statePath, "").StatusCode != http.StatusOK {
 		t.Error("not served")
 	}
-	w.now = noon
+	w.setTime(noon)
 	w.server.logExpired()
-	w.now = noon.Add(48 * time.Hour)
+	w.setTime(noon.Add(48 * time.Hour))
 	w.server.logExpired()
 	if n := strings.Count(w.logs.String(), "a state has expired"); n != 2 {
 		t.Errorf("a state that was healed and expired again was logged %d times", n)

@@ -81,7 +81,10 @@ func (s *Server) limitWriting(w http.ResponseWriter, n int64) func() {
 // limitReading gives up on a body that does not arrive. The limit need not be taken off by handlers that end soon: the
 // connection sets its own before the next request.
 func (s *Server) limitReading(w http.ResponseWriter) (free func()) {
-	c := http.NewResponseController(w)
+	c, direct := w.(interface{ SetReadDeadline(time.Time) error }) // net/http's own writer: without a detour
+	if !direct {
+		c = http.NewResponseController(w)
+	}
 	if c.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)) != nil {
 		return func() {} // not a real connection
 	}

@@ -237,8 +237,7 @@ func (stuck) Open(ctx context.Context, _ slipstream.Digest) (blob.Object, error)
 }
 
 func TestABlobStoreThatHangsIsGivenUp(t *testing.T) {
-	w := newWorld(t).start(func(c *Config) { c.Blobs, c.StoreTimeout = stuck{}, 5*time.Second })
-	w.server.cfg.StoreTimeout = 10 * time.Millisecond
+	w := newWorld(t).start(func(c *Config) { c.Blobs, c.StoreTimeout = stuck{}, 100*time.Millisecond })
 	r := w.ask("GET", "/v1/blobs/"+string(digestOf("x")), "")
 	if r.StatusCode != http.StatusServiceUnavailable || !strings.Contains(bodyOf(t, r), "timeout") {
 		t.Errorf("status %d", r.StatusCode)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,7 +184,7 @@ type world struct {
 	root   ed25519.PrivateKey
 	state  ed25519.PrivateKey
 	trust  *sign.Trust
-	now    time.Time
+	clock  atomic.Pointer[time.Time]
 	stop   func()
 	http   http.Handler
 }
@@ -226,15 +227,19 @@ func must[T any](t testing.TB) func(T, error) T {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{
-		t: t, blobs: mem.New(), logs: &logBuffer{}, root: key("root"), state: key("state"), now: noon,
+		t: t, blobs: mem.New(), logs: &logBuffer{}, root: key("root"), state: key("state"),
 		tables: &tables{roots: map[string][][]byte{}, keys: map[string][]store.StateKey{}, releases: map[slipstream.Digest]*slipstream.Release{},
 			containers: map[slipstream.Digest][]slipstream.Container{}, events: map[string]store.StoredEvent{}},
 	}
+	w.setTime(noon)
 	w.addApp("shop")
 	w.trust = must[*sign.Trust](t)(sign.OpenRoot(w.tables.roots["shop"][0]))
 	w.put("shop", "production", "any", 1, packageState())
 	return w
 }
+
+func (w *world) now() time.Time      { return *w.clock.Load() }
+func (w *world) setTime(t time.Time) { w.clock.Store(&t) }
 
 func (w *world) addApp(app string) {
 	w.t.Helper()
@@ -298,7 +303,7 @@ func (w *world) addBlob(data string) slipstream.Digest {
 func (w *world) start(edits ...func(*Config)) *world {
 	w.t.Helper()
 	intake := report.NewIntake(w.tables.Reports(), report.Config{Salt: []byte("salt")})
-	cfg := Config{Store: w.tables, Blobs: w.blobs, Keys: plainKeys{}, Reports: intake, Clock: func() time.Time { return w.now },
+	cfg := Config{Store: w.tables, Blobs: w.blobs, Keys: plainKeys{}, Reports: intake, Clock: w.now,
 		Log: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), RetryEvery: time.Millisecond}
 	for _, e := range edits {
 		e(&cfg)

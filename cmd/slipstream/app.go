@@ -222,7 +222,7 @@ func newAppRootShow(t *tool) *cobra.Command {
 			if len(roots) == 0 {
 				return slipstream.Hint(fmt.Errorf("root of app %s: %w", app, slipstream.ErrNotFound), "`slipstream app create %s` makes and registers one", app)
 			}
-			_, err = fmt.Fprintf(t.stdout, "%s\n", roots[len(roots)-1])
+			_, err = t.stdout.Write(roots[len(roots)-1]) // the very bytes, for a file
 			return err
 		},
 	}

@@ -23,15 +23,15 @@ import (
 
 // deviceFlags are what run, check, fetch and confirm share: which device, which app, whom to trust.
 type deviceFlags struct {
-	servers                    []string
-	app, channel, dir, root    string
-	packages                   []string
-	runtime, platform          string
-	embedded                   []string
-	attributes                 []string
-	poll, retryAfter           time.Duration
-	maxCrashes, retries        int
-	decisions, verbose         bool
+	servers                 []string
+	app, channel, dir, root string
+	packages                []string
+	runtime, platform       string
+	embedded                []string
+	attributes              []string
+	poll, retryAfter        time.Duration
+	maxCrashes, retries     int
+	decisions, verbose      bool
 }
 
 func (d *deviceFlags) define(c *cobra.Command, t *tool) {

@@ -23,13 +23,16 @@ SLIPSTREAM_TOKEN, or is read from standard input.`,
 		Args:    exactly(1, "one server address"),
 		RunE: func(c *cobra.Command, args []string) error {
 			url := strings.TrimSuffix(args[0], "/")
+			if _, err := api.NewClient(url, "", nil); err != nil {
+				return usageError{err}
+			}
 			token, err := t.tokenForLogin()
 			if err != nil {
 				return err
 			}
 			server, err := api.NewClient(url, token, nil)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			me, err := server.WhoAmI(c.Context())
 			if err != nil {

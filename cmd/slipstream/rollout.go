@@ -121,7 +121,7 @@ type offerFlags struct {
 	share, from, control, salt, notes string
 	when                              []string
 	apply                             slipstream.Apply
-	private, grant                    bool
+	private                           bool
 	at                                int
 }
 

@@ -131,9 +131,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})), cfg.log)
 
 	// A restored database gets new epochs before any device asks.
-	if _, err := changes.Resign(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("sign states again: %w", err), listener.Close(), o.store.Close())
-	}
+	resignOnce(ctx, changes, cfg.log)
 	r := &runningServer{url: urlOf(listener), done: make(chan struct{})}
 	if err := t.announce(ctx, cfg, r, tokens); err != nil {
 		return nil, errors.Join(err, listener.Close(), o.store.Close())
@@ -225,15 +223,17 @@ func (r *runningServer) ready(ctx context.Context, devices *deliver.Server) erro
 
 // resign keeps states from expiring. A failure is told and tried again: the states are good for half their life.
 func resign(ctx context.Context, changes *rollout.Service, log *slog.Logger) error {
-	return every(ctx, resignEvery, func() {
-		n, err := changes.Resign(ctx)
-		if err != nil && ctx.Err() == nil {
-			log.LogAttrs(ctx, slog.LevelError, "states could not be signed again", slog.Any("error", err))
-		}
-		if n > 0 {
-			log.LogAttrs(ctx, slog.LevelInfo, "states signed again", slog.Int("channels", n))
-		}
-	})
+	return every(ctx, resignEvery, func() { resignOnce(ctx, changes, log) })
+}
+
+func resignOnce(ctx context.Context, changes *rollout.Service, log *slog.Logger) {
+	n, err := changes.Resign(ctx)
+	if err != nil && ctx.Err() == nil {
+		log.LogAttrs(ctx, slog.LevelError, "states could not be signed again", slog.Any("error", err))
+	}
+	if n > 0 {
+		log.LogAttrs(ctx, slog.LevelInfo, "states signed again", slog.Int("channels", n))
+	}
 }
 
 func expireReports(ctx context.Context, reports store.Reports, retention time.Duration, log *slog.Logger) error {

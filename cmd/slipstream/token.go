@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -103,18 +105,46 @@ func day(t *time.Time, otherwise string) string {
 
 func newTokenRevoke(t *tool) *cobra.Command {
 	c := &cobra.Command{
-		Use: "revoke ID", Short: "Take a token away at once", Args: exactly(1, "one token id"),
+		Use: "revoke TOKEN", Short: "Take a token, named by id or name, away at once", Args: exactly(1, "one token"),
 		RunE: func(c *cobra.Command, args []string) error {
 			server, err := t.client()
 			if err != nil {
 				return err
 			}
-			if err := server.RevokeToken(c.Context(), args[0]); err != nil {
+			id, err := tokenID(c.Context(), server, args[0])
+			if err != nil {
+				return err
+			}
+			if err := server.RevokeToken(c.Context(), id); err != nil {
 				return slipstream.Hint(fmt.Errorf("revoke token: %w", err), "%s", first(slipstream.HintOf(err), "`slipstream token list` shows the ids"))
 			}
-			return t.print(map[string]string{"revoked": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "Token %s is revoked\n", args[0]) })
+			return t.print(map[string]string{"revoked": id}, func(w io.Writer) { fmt.Fprintf(w, "Token %s is revoked\n", id) })
 		},
 	}
 	t.serverFlags(c)
 	return c
+}
+
+// tokenID is the id of the token that ref names by id or, when only one has it, by name.
+func tokenID(ctx context.Context, server *api.Client, ref string) (string, error) {
+	list, err := server.Tokens(ctx)
+	if err != nil {
+		return "", fmt.Errorf("list tokens: %w", err)
+	}
+	var found []string
+	for _, k := range list {
+		if k.ID == ref {
+			return ref, nil
+		}
+		if k.Name == ref {
+			found = append(found, k.ID)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", slipstream.Hint(fmt.Errorf("token %q: %w", ref, slipstream.ErrNotFound), "`slipstream token list` shows the ids")
+	}
+	return "", slipstream.Hint(fmt.Errorf("%d tokens have the name %q: %w", len(found), ref, slipstream.ErrConflict), "name one by its id: %s", strings.Join(found, ", "))
 }
