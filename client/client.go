@@ -264,10 +264,8 @@ func (c *Client) own() error {
 	if c.closed {
 		return errors.New("the client is closed")
 	}
-	for _, folder := range []string{"trust", "releases", "packages", "fetch", "leases"} {
-		if err := c.disk.MkdirAll(c.disk.path(folder)); err != nil {
-			return storage("make folders", err)
-		}
+	if err := c.disk.makeFolders(); err != nil {
+		return storage("make folders", err)
 	}
 	lock, err := c.cfg.Locks.TryLock(c.disk.path("lock"))
 	if errors.Is(err, ErrLocked) {

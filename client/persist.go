@@ -33,6 +33,37 @@ func (d disk) manifestFile(digest slipstream.Digest) string {
 	return d.path("releases", string(digest)+".manifest.json")
 }
 
+// makeFolders makes the device's directory and what is always in it. Until the device has an id, the names of the directory
+// and of those above it that had to be made are made durable too: without them nothing in it is.
+func (d disk) makeFolders() error {
+	var above []string
+	if !d.exists(d.path("device.json")) {
+		above = d.above()
+	}
+	for _, folder := range []string{"trust", "releases", "packages", "fetch", "leases"} {
+		if err := d.MkdirAll(d.path(folder)); err != nil {
+			return err
+		}
+	}
+	for _, folder := range above {
+		if err := d.SyncDir(folder); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("fsync folder above the directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// above are the folder that holds the directory and, while they are missing, those above it.
+func (d disk) above() []string {
+	up := filepath.Dir(d.dir)
+	out := []string{up}
+	for !d.exists(up) && up != filepath.Dir(up) {
+		up = filepath.Dir(up)
+		out = append(out, up)
+	}
+	return out
+}
+
 func (d disk) stateEnvelope(channel string) string {
 	return d.path("trust", "state-"+channel+".json")
 }

@@ -373,13 +373,8 @@ func (s *Service) SaveChannel(ctx context.Context, by string, spec ChannelSpec) 
 		return Done{}, err
 	}
 	return s.change(ctx, by, spec.App, spec.Name, "channel.change", func(e *edit) error {
-		c, err := e.tx.Channels().Get(e.ctx, spec.App, spec.Name)
-		if err != nil {
-			return err
-		}
-		e.policy.Timing = spec.Timing
+		e.policy.Timing, e.channel.Display = spec.Timing, spec.Display
 		e.detail["timing"], e.detail["display"] = spec.Timing, spec.Display
-		c.Display = spec.Display
-		return e.tx.Channels().Save(e.ctx, c)
+		return nil
 	})
 }

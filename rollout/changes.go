@@ -316,6 +316,7 @@ func (s *Service) Promote(ctx context.Context, by, app, pkg, from string, releas
 				if err != nil {
 					return err
 				}
+				o.platform = h.Platform
 				return e.start(r, o, id)
 			})
 			if err != nil {

@@ -43,7 +43,8 @@ type Offer struct {
 	Private  bool
 	Grant    bool
 	Notes    string
-	At       int // place in the package's list, 0 = top
+	At       int    // place in the package's list, 0 = top
+	platform string // narrower than the release's, of a rollback that is promoted
 }
 
 // Commit publishes a release.
@@ -278,7 +279,7 @@ func (e *edit) start(r *slipstream.Release, o Offer, id string) error {
 	if o.Control != nil {
 		control = *o.Control
 	}
-	entry := Entry{Platform: m.Platform, Private: o.Private, Notes: o.Notes, By: e.by, Created: slipstream.At(e.now),
+	entry := Entry{Platform: first(o.platform, m.Platform), Private: o.Private, Notes: o.Notes, By: e.by, Created: slipstream.At(e.now),
 		Rollout: slipstream.Rollout{ID: id, Manifest: r.Digest, Seq: m.Seq, Version: m.Version, Size: m.Size(), Runtime: m.Runtime,
 			Salt: o.Salt, From: o.From, To: o.To, Control: control, When: o.When, Grant: o.Grant, Apply: o.Apply}}
 	e.target = id
@@ -304,7 +305,7 @@ func (pp *PackagePolicy) sameOffer(e Entry) *Entry {
 	top := pp.Rollouts[0]
 	a, b := top.Rollout, e.Rollout
 	a.ID, b.ID = "", ""
-	if top.Private == e.Private && equalRollouts(a, b) {
+	if top.Private == e.Private && top.Platform == e.Platform && equalRollouts(a, b) {
 		return &top
 	}
 	return nil

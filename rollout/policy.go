@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -48,7 +49,7 @@ type PackagePolicy struct {
 // Entry is a rollout as decided. Unlike in a state, When holds lists of devices and custom values in clear.
 type Entry struct {
 	slipstream.Rollout
-	Platform string          `json:"platform"`          // of its release
+	Platform string          `json:"platform"`          // of its release, or one among any
 	Private  bool            `json:"private,omitempty"` // only in decisions, never in a public state
 	Notes    string          `json:"notes,omitempty"`
 	By       string          `json:"by,omitempty"`
@@ -94,6 +95,7 @@ func PolicyOf(c store.Channel) (*Policy, error) {
 	if p.Packages == nil {
 		p.Packages = map[string]*PackagePolicy{}
 	}
+	maps.DeleteFunc(p.Packages, func(_ string, pp *PackagePolicy) bool { return pp == nil })
 	return p, nil
 }
 
@@ -138,7 +140,11 @@ func (pp *PackagePolicy) Offered() []Past {
 		byDigest[p.Digest] = p
 	}
 	for i := range pp.Rollouts {
-		byDigest[pp.Rollouts[i].Manifest] = pp.Rollouts[i].past()
+		p := pp.Rollouts[i].past()
+		if known, ok := byDigest[p.Digest]; ok {
+			p.Platform = both(p.Platform, known.Platform)
+		}
+		byDigest[p.Digest] = p
 	}
 	out := make([]Past, 0, len(byDigest))
 	for _, p := range byDigest {
@@ -157,6 +163,14 @@ func covers(a, b string) bool { return a == slipstream.PlatformAny || a == b }
 
 // meet reports whether two platforms have devices in common.
 func meet(a, b string) bool { return covers(a, b) || covers(b, a) }
+
+// both is what covers two platforms.
+func both(a, b string) string {
+	if a == b {
+		return a
+	}
+	return slipstream.PlatformAny
+}
 
 func (t Timing) checkAfter() int {
 	if t.CheckAfter == 0 {

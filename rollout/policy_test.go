@@ -409,6 +409,23 @@ func TestRollBack(t *testing.T) {
 	}
 }
 
+func TestARollbackOnOnePlatformLeavesTheOthersAlone(t *testing.T) {
+	pp := list(entry(2), entry(1))
+	edges := func(slipstream.Digest) ([]slipstream.Digest, error) { return []slipstream.Digest{digest(1)}, nil }
+	if _, err := policy(pp).RollBack("main", Back{Target: ptr(entry(1)).past(), Platform: "ios", ID: "back", At: time.Unix(1e9, 0), Fallback: edges}); err != nil {
+		t.Fatal(err)
+	}
+	if got := pp.Standing("ios", false); got[0].Seq != 1 || !pp.WithdrawnOn(digest(2), "ios") {
+		t.Errorf("ios: %v", seqsOf(got))
+	}
+	if got := pp.Standing("android", false); got[0].Seq != 2 || pp.WithdrawnOn(digest(2), "android") {
+		t.Errorf("android: %v", seqsOf(got))
+	}
+	if o := pp.Offered(); o[1].Platform != "any" {
+		t.Errorf("the release was offered everywhere, not on %s", o[1].Platform)
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func TestOverlapOfRuntimes(t *testing.T) {

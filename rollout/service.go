@@ -68,16 +68,17 @@ type Done struct {
 
 // edit is one change under way: a transaction, its channel and its policy.
 type edit struct {
-	ctx    context.Context
-	tx     store.Tx
-	app    store.App
-	policy *Policy
-	now    time.Time
-	by     string
-	done   Done
-	action string
-	target string
-	detail map[string]any
+	ctx     context.Context
+	tx      store.Tx
+	app     store.App
+	channel store.Channel
+	policy  *Policy
+	now     time.Time
+	by      string
+	done    Done
+	action  string
+	target  string
+	detail  map[string]any
 }
 
 // change runs fn on the policy of a channel in one Update, signs the channel's states anew and records it.
@@ -97,25 +98,26 @@ func (s *Service) change(ctx context.Context, by, app, channel, action string, f
 
 // changeIn is change inside a transaction that is open already.
 func (s *Service) changeIn(e *edit, channel string, fn func(*edit) error) (Done, error) {
-	c, err := e.tx.Channels().Get(e.ctx, e.app.Name, channel)
+	var err error
+	e.channel, err = e.tx.Channels().Get(e.ctx, e.app.Name, channel)
 	if errors.Is(err, slipstream.ErrNotFound) {
 		return Done{}, slipstream.Hint(err, "`slipstream channel create %s --app %s` makes the channel", channel, e.app.Name)
 	}
 	if err != nil {
 		return Done{}, err
 	}
-	if e.policy, err = PolicyOf(c); err != nil {
+	if e.policy, err = PolicyOf(e.channel); err != nil {
 		return Done{}, err
 	}
 	if err := fn(e); err != nil {
 		return Done{}, err
 	}
 	e.policy.compact(e.app.Platforms)
-	if c.Policy, err = e.policy.encode(); err != nil {
+	if e.channel.Policy, err = e.policy.encode(); err != nil {
 		return Done{}, err
 	}
-	c.Updated = e.now
-	if err := e.tx.Channels().Save(e.ctx, c); err != nil {
+	e.channel.Updated = e.now
+	if err := e.tx.Channels().Save(e.ctx, e.channel); err != nil {
 		return Done{}, err
 	}
 	if e.done.Epoch, err = s.signChannel(e.ctx, e.tx, e.app, channel, e.policy, e.now); err != nil {

@@ -352,6 +352,25 @@ func TestPromoteOffersTheSameReleaseElsewhere(t *testing.T) {
 	}
 }
 
+func TestAChannelIsChanged(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.service.SaveChannel(w.ctx, "ann", rollout.ChannelSpec{App: "shop", Name: "production", Display: "Everybody", Timing: rollout.Timing{CheckAfter: 60, Jitter: -1, Lifetime: 600}})
+	w.must(err)
+	w.view(func(tx store.Tx) error {
+		c, err := tx.Channels().Get(w.ctx, "shop", "production")
+		if c.Display != "Everybody" {
+			t.Errorf("display %q", c.Display)
+		}
+		return err
+	})
+	if s := w.state("any"); s.CheckAfter != 60 || s.Jitter != 0 || s.Expires.Sub(s.Issued.Time) != 10*time.Minute {
+		t.Errorf("state %+v", s)
+	}
+	if _, err := w.service.SaveChannel(w.ctx, "ann", rollout.ChannelSpec{App: "shop", Name: "production", Timing: rollout.Timing{Lifetime: 60}}); !errors.Is(err, slipstream.ErrInvalid) {
+		t.Errorf("states that expire at once: %v", err)
+	}
+}
+
 func TestAFloorThatNothingReachesNeedsForce(t *testing.T) {
 	w := newWorld(t)
 	w.publish(1)

@@ -288,7 +288,7 @@ func (p *Policy) RollBack(pkg string, b Back) ([]Withdrawal, error) {
 
 // inForce is the rollout that a rollback starts: to everybody whom the release was last meant for here.
 func (pp *PackagePolicy) inForce(b Back) Entry {
-	e := Entry{Platform: b.Target.Platform}
+	var e Entry
 	for i := range pp.Rollouts {
 		if pp.Rollouts[i].Manifest == b.Target.Digest {
 			e = pp.Rollouts[i]
@@ -299,6 +299,7 @@ func (pp *PackagePolicy) inForce(b Back) Entry {
 	e.Size, e.Runtime = b.Target.Size, b.Target.Runtime
 	e.Salt, e.From, e.To, e.Control, e.Hold, e.Grant = "", 0, slipstream.FullShare, 0, "", false
 	e.By, e.Notes, e.Created = b.By, b.Reason, slipstream.At(b.At)
+	e.Platform = b.Platform // elsewhere nothing is withdrawn, so what is newer there stays on top
 	return e
 }
 
@@ -352,7 +353,9 @@ func (p *Policy) compact(platforms []string) {
 }
 
 func (pp *PackagePolicy) remember(o Past) {
-	if !slices.ContainsFunc(pp.Past, func(p Past) bool { return p.Digest == o.Digest }) {
+	if i := slices.IndexFunc(pp.Past, func(p Past) bool { return p.Digest == o.Digest }); i >= 0 {
+		pp.Past[i].Platform = both(pp.Past[i].Platform, o.Platform)
+	} else {
 		pp.Past = append(pp.Past, o)
 	}
 	slices.SortFunc(pp.Past, func(a, b Past) int { return cmp.Compare(b.Seq, a.Seq) })

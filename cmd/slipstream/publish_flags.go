@@ -308,6 +308,9 @@ func (t *tool) releaseSigners(app string, files []string) ([]sign.Signer, error)
 	var signers []sign.Signer
 	for _, file := range files {
 		s, err := t.loadKey(file)
+		if errors.Is(err, slipstream.ErrNotFound) && file == t.env.Folder().ReleaseKeyFile(app) {
+			err = slipstream.Hint(fmt.Errorf("release key of app %s: %w", app, err), "make the app and its keys by `slipstream app create %s`, or name a key by --key or SLIPSTREAM_RELEASE_KEY", app)
+		}
 		if err != nil {
 			return nil, err
 		}
