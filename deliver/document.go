@@ -23,7 +23,7 @@ func newDocument(body []byte) *document {
 
 // headers are values shared by all answers. net/http only reads them.
 type headers struct {
-	json, text, octets, problem                     []string
+	json, text, octets                              []string
 	state, root, manifest, list, immutable, noStore []string
 	noSniff, bytes                                  []string
 }
