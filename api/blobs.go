@@ -18,7 +18,10 @@ import (
 // MaxBlob bounds one blob: what a single file of a release may weigh.
 const MaxBlob = 16 << 30
 
-const stallTimeout = time.Minute // an upload that sends nothing for so long is given up
+const (
+	stallTimeout = time.Minute      // an upload that sends nothing, or that the blob store takes nothing of, for so long is given up
+	loginTimeout = 10 * time.Second // for the look at a token: a database that hangs is told before anything is begun
+)
 
 // routeBlobs adds the uploads. They stream, so they do not go through huma, which reads bodies whole.
 func (s *Server) routeBlobs() {
@@ -87,8 +90,10 @@ func (s *Server) putBlob(w http.ResponseWriter, r *http.Request, d slipstream.Di
 	if r.ContentLength > MaxBlob {
 		return newProblem(http.StatusRequestEntityTooLarge, httpx.CodeTooLarge, fmt.Sprintf("a blob has at most %d bytes", int64(MaxBlob)))
 	}
-	if err := s.cfg.Blobs.Put(r.Context(), d, r.ContentLength, s.patient(w, r)); err != nil {
-		return s.arrival(r, err)
+	ctx, body, stop := s.patient(w, r)
+	defer stop()
+	if err := s.cfg.Blobs.Put(ctx, d, r.ContentLength, body); err != nil {
+		return s.arrival(r, errors.Join(err, stalled(ctx)))
 	}
 	w.WriteHeader(http.StatusCreated)
 	return nil
@@ -108,7 +113,9 @@ func (s *Server) patchBlob(w http.ResponseWriter, r *http.Request, d slipstream.
 		return err
 	}
 	defer release()
-	have, err := s.cfg.Spool.Append(d, offset, size, s.patient(w, r))
+	_, body, stop := s.patient(w, r)
+	defer stop()
+	have, err := s.cfg.Spool.Append(d, offset, size, body)
 	var elsewhere *offsetError
 	if errors.As(err, &elsewhere) {
 		w.Header().Set("Upload-Offset", strconv.FormatInt(elsewhere.have, 10))
@@ -151,22 +158,45 @@ func (s *Server) arrival(r *http.Request, err error) error {
 	return err
 }
 
-// patientBody lets an upload take as long as it needs while bytes keep coming.
-type patientBody struct {
-	r    *http.Request
-	ctl  *http.ResponseController
-	next time.Time
+// errStalled ends an upload of which the blob store takes nothing. The client may be long gone: that shows only once
+// its bytes have been read.
+var errStalled = fmt.Errorf("the blob store takes nothing: %w", slipstream.ErrUnavailable)
+
+// stalled is errStalled when that ended ctx.
+func stalled(ctx context.Context) error {
+	if err := context.Cause(ctx); errors.Is(err, errStalled) {
+		return err
+	}
+	return nil
 }
 
-func (s *Server) patient(w http.ResponseWriter, r *http.Request) *patientBody {
-	return &patientBody{r: r, ctl: http.NewResponseController(w)}
+// patientBody lets an upload take as long as it needs while bytes keep coming and are taken.
+type patientBody struct {
+	r     *http.Request
+	ctl   *http.ResponseController
+	limit time.Duration
+	next  time.Time
+	idle  *time.Timer // runs while nobody reads
+}
+
+// patient gives the body of an upload and the context to store it in.
+func (s *Server) patient(w http.ResponseWriter, r *http.Request) (context.Context, *patientBody, func()) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	b := &patientBody{r: r, ctl: http.NewResponseController(w), limit: s.cfg.StallTimeout}
+	b.idle = time.AfterFunc(b.limit, func() { cancel(errStalled) })
+	return ctx, b, func() { b.idle.Stop(); cancel(nil) }
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
+	b.idle.Stop()
 	if now := time.Now(); now.After(b.next) {
 		// Servers without deadlines (tests) are patient by themselves.
-		_ = b.ctl.SetReadDeadline(now.Add(stallTimeout))
-		b.next = now.Add(stallTimeout / 4)
+		_ = b.ctl.SetReadDeadline(now.Add(b.limit))
+		b.next = now.Add(b.limit / 4)
 	}
-	return b.r.Body.Read(p)
+	n, err := b.r.Body.Read(p)
+	if err == nil {
+		b.idle.Reset(b.limit)
+	}
+	return n, err
 }

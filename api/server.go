@@ -42,6 +42,10 @@ type Config struct {
 	Clock   func() time.Time
 	Log     *slog.Logger
 	Version string // of the program, for the OpenAPI document
+	// StallTimeout gives up an upload that stands still; default 1 minute.
+	StallTimeout time.Duration
+	// LoginTimeout bounds the look at a request's token; default 10 s.
+	LoginTimeout time.Duration
 	// Sender names the address that failed logins count for; nil takes the connection's.
 	Sender func(*http.Request) string
 }
@@ -63,6 +67,12 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.StallTimeout <= 0 {
+		cfg.StallTimeout = stallTimeout
+	}
+	if cfg.LoginTimeout <= 0 {
+		cfg.LoginTimeout = loginTimeout
 	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
 	c := huma.DefaultConfig("Slipstream management API", first(cfg.Version, "dev"))
@@ -186,7 +196,9 @@ func (s *Server) authorize(r *http.Request, need auth.Action, app string) (auth.
 		p.retryAfter = int(wait/time.Second) + 1
 		return auth.Principal{}, p
 	}
-	who, err := s.cfg.Tokens.Authenticate(r.Context(), r.Header.Get("Authorization"))
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.LoginTimeout)
+	defer cancel()
+	who, err := s.cfg.Tokens.Authenticate(ctx, r.Header.Get("Authorization"))
 	if errors.Is(err, auth.ErrUnauthorized) {
 		if r.Header.Get("Authorization") != "" {
 			s.cfg.Limiter.Failed(sender)

@@ -67,19 +67,65 @@ func (c *Client) held(digest slipstream.Digest, m *slipstream.Manifest) *tree {
 	}}
 }
 
-// intact reports whether the tree of w is on disk with every file's signed size and hash, and its manifest beside it.
+// intact reports whether the tree of w is on disk exactly as it was signed, and its manifest beside it.
 func (c *Client) intact(w *wanted) bool {
-	if !c.disk.exists(c.disk.tree(w.digest())) || !c.disk.exists(c.disk.manifestFile(w.digest())) {
+	if !c.disk.exists(c.disk.tree(w.digest())) {
 		return false
 	}
-	t := c.held(w.digest(), w.manifest)
-	for _, f := range w.manifest.Files {
-		if err := copyFile(io.Discard, t, f); err != nil {
-			c.log.Warn("a release on disk is damaged", "release", w.digest().Short(), "error", err)
-			return false
-		}
+	t := c.holding(w.digest())
+	if t == nil {
+		return false
+	}
+	if err := c.inspect(t, nil); err != nil {
+		c.log.Warn("a release on disk is damaged", "release", w.digest().Short(), "error", err)
+		return false
 	}
 	return true
+}
+
+// inspect reads a whole tree on disk and says what is not as it was signed. What is there beside is given to stray; nil
+// lets it be.
+func (c *Client) inspect(t *tree, stray func(name string, e fs.DirEntry) error) error {
+	kinds := map[string]fs.FileMode{".": fs.ModeDir}
+	for _, f := range t.manifest.Files {
+		kinds[f.Path] = 0
+		for parent := path.Dir(f.Path); kinds[parent] == 0; parent = path.Dir(parent) {
+			kinds[parent] = fs.ModeDir
+		}
+	}
+	if err := c.compare(c.disk.tree(t.digest), ".", kinds, stray); err != nil {
+		return err
+	}
+	for _, f := range t.manifest.Files {
+		if err := copyFile(io.Discard, t, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare looks at one folder of a tree: what is signed must be of its kind, and no link.
+func (c *Client) compare(dir, folder string, kinds map[string]fs.FileMode, stray func(string, fs.DirEntry) error) error {
+	entries, err := c.disk.ReadDir(filepath.Join(dir, filepath.FromSlash(folder)))
+	if err != nil {
+		return fmt.Errorf("list %s: %w", folder, err)
+	}
+	for _, e := range entries {
+		name := path.Join(folder, e.Name())
+		kind, signed := kinds[name]
+		switch {
+		case !signed && stray != nil:
+			err = stray(filepath.Join(dir, filepath.FromSlash(name)), e)
+		case signed && e.Type() != kind:
+			err = slipstream.Refuse(slipstream.ReasonFileMismatch, "file "+name, "it became something else")
+		case signed && kind == fs.ModeDir:
+			err = c.compare(dir, name, kinds, stray)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // copyFile writes the file f of t to w and verifies size and hash on the way.
@@ -224,8 +270,7 @@ func (b *builder) publish() error {
 	}
 	final := b.disk.tree(digest)
 	if b.disk.exists(final) {
-		old := b.disk.path("releases", ".old-"+string(digest))
-		if err := errors.Join(b.disk.removeAll(old), b.disk.Rename(final, old)); err != nil {
+		if err := b.disk.hide(digest); err != nil {
 			return err
 		}
 	}
@@ -235,7 +280,7 @@ func (b *builder) publish() error {
 	if err := b.disk.SyncDir(b.disk.path("releases")); err != nil {
 		return err
 	}
-	return b.disk.removeAll(b.disk.path("releases", ".old-"+string(digest)))
+	return b.disk.removeAll(b.disk.hidden(digest))
 }
 
 // byContainer builds the tree from one container.

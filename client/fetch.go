@@ -215,7 +215,7 @@ func (c *Client) pour(body io.Reader, part string, have, size int64, count func(
 	defer func() { err = errors.Join(err, f.Close()) }()
 	buf := make([]byte, 64<<10)
 	for left := size - have; ; {
-		n, rerr := body.Read(buf)
+		n, rerr := body.Read(buf[:min(int64(len(buf)), left+1)])
 		count(n)
 		if int64(n) > left {
 			return errors.Join(slipstream.Refuse(slipstream.ReasonTooLarge, part, "more than %d bytes", size), c.disk.Remove(part))

@@ -65,8 +65,7 @@ func (c *Client) coldStart(ctx context.Context, key string, packages []string) (
 			c.reload() // whoever holds the directory may have changed what is official
 		}
 		c.log.Warn("what is official runs, without a trial", "reason", reason, "error", err)
-		untried := trial.Untried(c.body.Trial, c.env(), packages)
-		l = c.describeLaunch(untried)
+		l = c.describeLaunch(c.untried(packages))
 		l.Reason = reason
 	}
 	l.client, l.key = c, key
@@ -91,10 +90,17 @@ func (c *Client) begin(ctx context.Context, key string, packages []string) (*Lau
 	if err != nil {
 		return nil, err
 	}
-	s, launch, more := trial.ColdStart(s, c.env(), trial.Opening{Token: token, Key: key, Packages: packages})
+	opening := trial.Opening{Token: token, Key: key, Packages: packages}
+	started, launch, more := trial.ColdStart(s, c.env(), opening)
+	for damaged := c.damaged(launch); damaged != nil; damaged = c.damaged(launch) {
+		var lost []slipstream.Event
+		s, lost = trial.Lose(s, c.env(), damaged)
+		events = append(events, lost...)
+		started, launch, more = trial.ColdStart(s, c.env(), opening)
+	}
 	c.announce(ctx, launch)
 	next := c.body
-	next.Trial = s
+	next.Trial = started
 	for pkg, r := range launch.Runs {
 		next.Ran = cloneWith(next.Ran, pkg, r.Digest)
 	}
@@ -113,6 +119,52 @@ func (c *Client) withoutLost() (trial.State, []slipstream.Event, error) {
 	}
 	s, events := trial.Lose(c.body.Trial, c.env(), func(d slipstream.Digest) bool { return !slices.Contains(here, d) })
 	return s, events, nil
+}
+
+// untried is what runs when nothing can be persisted. What is damaged on disk does not run all the same. mu is held.
+func (c *Client) untried(packages []string) trial.Launch {
+	s := c.body.Trial
+	launch := trial.Untried(s, c.env(), packages)
+	for damaged := c.damaged(launch); damaged != nil; damaged = c.damaged(launch) {
+		s, _ = trial.Lose(s, c.env(), damaged)
+		launch = trial.Untried(s, c.env(), packages)
+	}
+	return launch
+}
+
+// damaged reads the trees of a launch and gives those that are not as they were signed; nil when all are. A disk forgets,
+// and a program may have written into its own directory. mu is held.
+func (c *Client) damaged(l trial.Launch) func(slipstream.Digest) bool {
+	var bad []slipstream.Digest
+	for _, r := range l.Runs {
+		if r.Embedded || r.Digest == "" {
+			continue
+		}
+		if err := c.clean(r.Digest); err != nil {
+			c.log.Warn("a release on disk is damaged", "release", r.Digest.Short(), "error", err)
+			bad = append(bad, r.Digest)
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	return func(d slipstream.Digest) bool { return slices.Contains(bad, d) }
+}
+
+// clean says what is not as it was signed in a tree. What nobody signed is removed from it, because a program could load
+// it, unless the tree is in use. mu is held.
+func (c *Client) clean(digest slipstream.Digest) error {
+	t := c.holding(digest)
+	if t == nil {
+		return slipstream.Refuse(slipstream.ReasonStorageCorrupted, "release "+digest.Short(), "its manifest is gone")
+	}
+	return c.inspect(t, func(name string, e fs.DirEntry) error {
+		if c.lock == nil || slices.Contains(c.leased(), digest) {
+			return nil
+		}
+		c.log.Warn("what nobody signed is removed", "release", digest.Short(), "name", name)
+		return c.disk.removeEntry(name, e)
+	})
 }
 
 // announce tells the host of packages that go back behind the format of their users' data, before it happens.
@@ -341,7 +393,7 @@ func (c *Client) collect() {
 		generations = append(generations, *c.previous)
 	}
 	for _, d := range trial.Garbage(here, c.leased(), generations...) {
-		if err := c.disk.removeAll(c.disk.tree(d)); err != nil {
+		if err := c.disk.discard(d); err != nil {
 			c.log.Warn("a release stays", "release", d.Short(), "error", err)
 		}
 	}

@@ -116,22 +116,53 @@ func (d disk) exists(name string) bool {
 	return f.Close() == nil
 }
 
-// removeAll deletes a tree, children first. What is not there is no error.
+// removeAll deletes a tree. What is not there is no error.
 func (d disk) removeAll(name string) error {
-	entries, err := d.ReadDir(name)
-	if err == nil {
+	entries, err := d.ReadDir(filepath.Dir(name))
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	for _, e := range entries {
+		if e.Name() == filepath.Base(name) {
+			return d.removeEntry(name, e)
+		}
+	}
+	return nil
+}
+
+// removeEntry deletes what a folder lists as e. A link is removed and never followed, because what it leads to is not
+// ours, whoever made it: what is a folder is said by the listing of the folder above, which does not follow links either.
+func (d disk) removeEntry(name string, e fs.DirEntry) error {
+	if e.IsDir() {
+		entries, err := d.ReadDir(name)
+		if err != nil {
+			return ignoreMissing(err)
+		}
 		for _, e := range entries {
-			if e.IsDir() {
-				err = d.removeAll(filepath.Join(name, e.Name()))
-			} else {
-				err = ignoreMissing(d.Remove(filepath.Join(name, e.Name())))
-			}
-			if err != nil {
+			if err := d.removeEntry(filepath.Join(name, e.Name()), e); err != nil {
 				return err
 			}
 		}
 	}
 	return ignoreMissing(d.Remove(name))
+}
+
+// hidden is where a tree goes before it is deleted, and where leftovers look for it.
+func (d disk) hidden(digest slipstream.Digest) string {
+	return d.path("releases", ".old-"+string(digest))
+}
+
+// hide takes a tree out of sight by one rename, so that half of one is never seen.
+func (d disk) hide(digest slipstream.Digest) error {
+	return errors.Join(d.removeAll(d.hidden(digest)), d.Rename(d.tree(digest), d.hidden(digest)))
+}
+
+// discard deletes a tree.
+func (d disk) discard(digest slipstream.Digest) error {
+	if err := d.hide(digest); err != nil {
+		return err
+	}
+	return d.removeAll(d.hidden(digest))
 }
 
 func ignoreMissing(err error) error {
@@ -314,7 +345,7 @@ func (d disk) leftovers() error {
 		}
 		for _, e := range entries {
 			if strings.HasPrefix(e.Name(), ".new-") || strings.HasPrefix(e.Name(), ".old-") || strings.HasSuffix(e.Name(), ".tmp") {
-				if err := d.removeAll(d.path(folder, e.Name())); err != nil {
+				if err := d.removeEntry(d.path(folder, e.Name()), e); err != nil {
 					return err
 				}
 			}

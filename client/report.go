@@ -105,6 +105,9 @@ func (c *Client) Report(ctx context.Context) error {
 func (c *Client) sent(done map[string]bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.own(); err != nil {
+		return fmt.Errorf("note what was sent: %w", err)
+	}
 	next := c.body
 	next.Outbox = slices.DeleteFunc(slices.Clone(next.Outbox), func(e slipstream.Event) bool { return done[e.ID] })
 	return c.commit(next)

@@ -107,6 +107,10 @@ func (b *builder) build(ctx context.Context, base *slipstream.Release, limit int
 	if err := b.blobs.Put(ctx, c.SHA256, c.Size, spool); err != nil {
 		return nil, fmt.Errorf("store container: %w", err)
 	}
+	// What is offered must be there, whatever the blob store says of a Put.
+	if info, err := b.blobs.Stat(ctx, c.SHA256); err != nil || info.Size != c.Size {
+		return nil, errors.Join(fmt.Errorf("find container %s of %d bytes after it was stored: %d bytes", c.SHA256.Short(), c.Size, info.Size), err)
+	}
 	return c, nil
 }
 

@@ -165,11 +165,12 @@ func (s *Service) collect(ctx context.Context, by string, spec CollectSpec) (out
 		return Collected{}, err
 	}
 	err = s.sweep(ctx, spec, named, &out, func() error { return s.lease(ctx, mine, collectLease) })
-	end := s.store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error {
-		if err := (collecting{Generation: mine}).save(ctx, tx); err != nil {
+	ending := context.WithoutCancel(ctx) // the lease must not outlive a caller who has gone
+	end := s.store.Update(ending, func(tx store.Tx) error {
+		if err := (collecting{Generation: mine}).save(ending, tx); err != nil {
 			return err
 		}
-		return s.audit(ctx, tx, by, "gc", "", "", map[string]any{"releases": len(out.Releases), "blobs": out.Blobs, "bytes": out.Bytes}, s.clock())
+		return s.audit(ending, tx, by, "gc", "", "", map[string]any{"releases": len(out.Releases), "blobs": out.Blobs, "bytes": out.Bytes}, s.clock())
 	})
 	return out, errors.Join(err, end)
 }

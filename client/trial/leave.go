@@ -76,14 +76,15 @@ func Leave(s State, env Env, pkg string, victim func(Release) bool, reason slips
 	return t.State, t.events
 }
 
-// Lose drops the releases whose trees are gone from the disk or damaged, whatever their role.
+// Lose drops the releases whose trees are gone from the disk or damaged, whatever their role. One that is lost after a
+// bad start is refused like one that failed: it may have done that to itself, and would do it again.
 func Lose(s State, env Env, gone func(slipstream.Digest) bool) (State, []slipstream.Event) {
 	t := begin(s, env)
 	lost := func(r Release) bool { return r.Digest != "" && gone(r.Digest) }
 	if t.Trial != nil {
 		for _, r := range t.Trial.Members {
 			if lost(r) {
-				t.endTrial(slipstream.ReasonStorageCorrupted, false)
+				t.endTrial(slipstream.ReasonStorageCorrupted, t.Trial.Points >= PointsCrash)
 				break
 			}
 		}
@@ -96,6 +97,9 @@ func Lose(s State, env Env, gone func(slipstream.Digest) bool) (State, []slipstr
 		p.History = slices.DeleteFunc(p.History, lost)
 		t.Packages[pkg] = p
 		if p.Official != nil && lost(*p.Official) {
+			if p.Crashes > 0 {
+				t.refuse(map[string]Release{pkg: *p.Official}, slipstream.ReasonStorageCorrupted)
+			}
 			t.retreat(pkg, slipstream.ReasonStorageCorrupted)
 		}
 	}

@@ -209,6 +209,11 @@ func officials() []story {
 			storyStep{"lose r2", "runs r1 … +rolled_back main r2 → r1: storage_corrupted"},
 			storyStep{"lose r1", "runs embedded"},
 		)...),
+		tell("a tree is gone after a bad start", "what may have damaged itself is not fetched again and again", tr, with(
+			storyStep{"stage main=r3", ""}, storyStep{"start c", "runs r3"}, storyStep{"end c crash", ""},
+			storyStep{"lose r3", "runs r2 … +rolled_back main r3 → r2: storage_corrupted"},
+			storyStep{"stage main=r3", "!refused_after_crash"},
+		)...),
 		tell("a control device is judged", "a control device's next start is judged like a trial of what it already runs", tr, with(
 			storyStep{"enroll main roll control", "+enrolled main embedded (control)"},
 			storyStep{"enroll main roll control", "+no enrolled"},

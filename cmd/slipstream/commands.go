@@ -19,6 +19,7 @@ func commands(t *tool) []*cobra.Command {
 		newFloorCommand(t),
 		newGCCommand(t),
 		newKeyCommand(t),
+		newLabClientCommand(t),
 		newLabCommand(t),
 		newLoginCommand(t),
 		newMigrateCommand(t),

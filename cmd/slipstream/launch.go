@@ -226,6 +226,10 @@ func (l *launcher) supervise(ctx context.Context, launch *client.Launch) (ending
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	c, err := l.spawn(launch)
+	var bad *unstartable
+	if errors.As(err, &bad) {
+		return l.neverStarted(ctx, launch, bad)
+	}
 	if err != nil {
 		return ending{}, errors.Join(err, launch.Close(ctx))
 	}
@@ -315,6 +319,9 @@ func (l *launcher) spawn(launch *client.Launch) (*child, error) {
 		if c.pipe != nil {
 			err = errors.Join(err, c.pipe.Close())
 		}
+		if inside, _ := filepath.Rel(tree.Dir, args[0]); filepath.IsLocal(inside) {
+			return nil, &unstartable{err}
+		}
 		return nil, slipstream.Hint(fmt.Errorf("start %s: %w", args[0], err), "check the command after --")
 	}
 	if c.pipe != nil {
@@ -323,6 +330,20 @@ func (l *launcher) spawn(launch *client.Launch) (*child, error) {
 	}
 	go func() { c.done <- c.cmd.Wait() }()
 	return c, nil
+}
+
+// unstartable says that the system does not run the release's own program: it is missing, for another machine, or not
+// executable.
+type unstartable struct{ error }
+
+// neverStarted is the end of a run that did not begin, which is as bad as a crash at the start.
+func (l *launcher) neverStarted(ctx context.Context, launch *client.Launch, cause error) (ending, error) {
+	before := launch.Packages[l.pkg].Release
+	if err := launch.Crash(ctx, "not started: "+cause.Error()); err != nil {
+		l.lines.say("warning", "the end of the program is not noted: "+err.Error(), nil)
+	}
+	l.drain()
+	return ending{code: exitError, bad: true, rolledBack: l.client.Holds(l.pkg).Running.Digest != before}, nil
 }
 
 // inherit gives the child the descriptor that it confirms on, at the number that was asked for, and the leases of the

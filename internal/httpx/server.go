@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -31,8 +34,25 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// Serve answers on l until ctx ends, then lets running requests finish for at most drain, and closes what is left.
+// farewell is how long clients that keep their connections are asked to close them before the server does: longer than
+// the pause between two requests of a busy one, short for whoever waits for the end.
+const farewell = 500 * time.Millisecond
+
+// Serve answers on l until ctx ends. Then every answer says that its connection closes, because a connection that the
+// server closes by itself may carry a request already, which nobody would answer (RFC 9112 §9.3.1). When those that were
+// open are closed, at the latest after farewell, no new ones are taken, running requests may finish for at most drain,
+// and what is left is closed.
 func Serve(ctx context.Context, s *http.Server, l net.Listener, drain time.Duration) error {
+	open := connections{open: map[net.Conn]bool{}}
+	s.ConnState = open.note
+	var leaving atomic.Bool
+	handler := s.Handler
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -44,10 +64,41 @@ func Serve(ctx context.Context, s *http.Server, l net.Listener, drain time.Durat
 		<-gctx.Done()
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 		defer cancel()
+		leaving.Store(true)
+		open.awaitEnd(farewell)
 		if err := s.Shutdown(stop); err != nil {
 			return errors.Join(fmt.Errorf("drain: %w", err), s.Close())
 		}
 		return nil
 	})
 	return group.Wait()
+}
+
+// connections are those of a server that are open.
+type connections struct {
+	mu   sync.Mutex
+	open map[net.Conn]bool
+}
+
+func (c *connections) note(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		c.open[conn] = true
+	case http.StateClosed, http.StateHijacked:
+		delete(c.open, conn)
+	}
+}
+
+// awaitEnd waits until the connections that are open now are closed, at most for limit.
+func (c *connections) awaitEnd(limit time.Duration) {
+	c.mu.Lock()
+	now := maps.Clone(c.open)
+	c.mu.Unlock()
+	for begun := time.Now(); len(now) > 0 && time.Since(begun) < limit; time.Sleep(2 * time.Millisecond) {
+		c.mu.Lock()
+		maps.DeleteFunc(now, func(conn net.Conn, _ bool) bool { return !c.open[conn] })
+		c.mu.Unlock()
+	}
 }
