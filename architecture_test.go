@@ -59,6 +59,7 @@ var edges = map[string][]string{
 	"internal/powercut": {},
 	"lab":               nil, // proofs may look at everything below cmd
 	"lab/driver":        {"", "sign", "client", "internal/crashfs"},
+	"lab/outage":        {"", "sign", "store", "store/sqlite", "blob", "blob/file", "rollout", "report", "deliver", "publish", "auth", "api", "internal/httpx"},
 	"lab/siege":         {"", "sign", "decide", "publish/delta", "lab/driver"},
 
 	"testdata/shop":       {},

@@ -22,6 +22,11 @@
 // Everything durable goes through [disk.write]: temporary file, fsync, rename, fsync of the directory. After any crash a
 // device is exactly on the old release or exactly on the new one.
 //
+// A cold start reads every file of what it is about to run: a disk forgets, and a program may have written into its own
+// directory. A tree that is not as it was signed is left for the release before it and fetched again, or refused when
+// the release had a bad start just before; a file that nobody signed is removed. So a program keeps what it writes
+// elsewhere. Links are never followed when something is deleted.
+//
 // # Seams
 //
 // [FS], [Locks], [Clock], the transport (http.RoundTripper) and the source of randomness are in [Config], so that a

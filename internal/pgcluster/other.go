@@ -21,3 +21,9 @@ func (*Cluster) Database() (string, func() error, error) { return "", nil, ErrMi
 
 // Stop does nothing.
 func (*Cluster) Stop() error { return nil }
+
+// Away fails with ErrMissing.
+func (*Cluster) Away() error { return ErrMissing }
+
+// Back fails with ErrMissing.
+func (*Cluster) Back() error { return ErrMissing }

@@ -1,0 +1,23 @@
+package lab
+
+// Proofs are all there are, in the order of the scoreboard. A new one is one file and one line here.
+func Proofs() []Proof {
+	return []Proof{
+		crashModel(),
+		powerCuts(),
+		killClient(),
+		killServer(),
+		killServerPostgres(),
+		badReleases(),
+		attacks(),
+		protocol(),
+		mutants(),
+		changedBytes(),
+		hostileBodies(),
+		shutdown(),
+		twoServers(),
+		environment(),
+		fuzzers(),
+		load(),
+	}
+}
