@@ -304,7 +304,7 @@ func (c *Client) byContainer(ctx context.Context, w *wanted, base *tree, k slips
 		w.codec = k.Codec
 	}
 	if err == nil || !hopeless(err) {
-		return errors.Join(err, ignoreMissing(c.disk.Remove(part)))
+		return errors.Join(err, storage("drop a download", ignoreMissing(c.disk.Remove(part))))
 	}
 	return err
 }
@@ -375,5 +375,5 @@ func (c *Client) blob(ctx context.Context, b *builder, f slipstream.File) error 
 		return err
 	}
 	downloads := &tree{open: func(string) (io.ReadCloser, error) { return c.disk.Open(part) }}
-	return errors.Join(b.copy(f, f, downloads), ignoreMissing(c.disk.Remove(part)))
+	return errors.Join(b.copy(f, f, downloads), storage("drop a download", ignoreMissing(c.disk.Remove(part))))
 }

@@ -112,9 +112,17 @@ func (a answer) unclear() string {
 	return ""
 }
 
+// patience is how long a client of the server waits: not at all long for what never comes.
+func (n *tended) patience(ctx context.Context, fault outage.Fault) (context.Context, context.CancelFunc) {
+	if fault == outage.Stalls {
+		return context.WithTimeout(ctx, 2*n.Patience)
+	}
+	return context.WithTimeout(ctx, 20*time.Second)
+}
+
 // settled waits until nothing of the server hangs in the blob store any more.
 func (n *tended) settled(ctx context.Context) string {
-	for deadline := time.Now().Add(3 * n.Patience); n.Blobs.Stuck() > 0; {
+	for deadline := time.Now().Add(10 * time.Second); n.Blobs.Stuck() > 0; {
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			return fmt.Sprintf("%d calls still hang after their client has gone", n.Blobs.Stuck())
 		}
@@ -143,7 +151,7 @@ func publishOverBadBlobs(ctx context.Context, n *tended) error {
 			}
 			what := fmt.Sprintf("%s %s", call, fault)
 			n.Blobs.Fail(call, fault)
-			waiting, cancel := context.WithTimeout(ctx, n.Patience/2)
+			waiting, cancel := n.patience(ctx, fault)
 			_, err = n.Publish(waiting, r)
 			cancel()
 			hits := n.Blobs.Hits()
@@ -199,7 +207,7 @@ func downloadsOverBadBlobs(ctx context.Context, n *tended) error {
 					}
 					what := fmt.Sprintf("%s %s, %s %v", call, fault, path[:20], header)
 					n.Blobs.Fail(call, fault)
-					waiting, cancel := context.WithTimeout(ctx, 2*n.Patience)
+					waiting, cancel := n.patience(ctx, fault)
 					a, err := n.ask(waiting, http.MethodGet, path, nil, header...)
 					cancel()
 					n.Blobs.Fail("", "")
@@ -325,7 +333,7 @@ func containersOverBadBlobs(ctx context.Context, n *tended) error {
 			}
 			what := fmt.Sprintf("%s %s", call, fault)
 			n.Blobs.Fail(call, fault)
-			waiting, cancel := context.WithTimeout(ctx, n.Patience/2)
+			waiting, cancel := n.patience(ctx, fault)
 			failed := n.Containers.Build(waiting)
 			cancel()
 			n.Blobs.Fail("", "")
@@ -369,7 +377,7 @@ func garbageOverBadBlobs(ctx context.Context, n *tended) error {
 		for _, fault := range []outage.Fault{outage.Errs, outage.Stalls, outage.Gone} {
 			what := fmt.Sprintf("%s %s", call, fault)
 			n.Blobs.Fail(call, fault)
-			waiting, cancel := context.WithTimeout(ctx, n.Patience/2)
+			waiting, cancel := n.patience(ctx, fault)
 			_, err := n.Admin.Collect(waiting, api.Collect{Apply: true, Margin: 1, Keep: 1})
 			cancel()
 			hits := n.Blobs.Hits()

@@ -26,7 +26,9 @@ func TestSurroundings(t *testing.T) {
 	short := load()
 	short.Run = func(ctx context.Context, env Env) (Result, error) { return loadOn(ctx, env, "sqlite", 6*time.Second) }
 	few := fuzzers() // the other packages run their own inputs in their own tests
-	few.Run = func(ctx context.Context, env Env) (Result, error) { return fuzz(ctx, env, []string{"./decide", "./report"}) }
+	few.Run = func(ctx context.Context, env Env) (Result, error) {
+		return fuzz(ctx, env, []string{"./decide", "./report"})
+	}
 	for _, p := range []Proof{environment(), short, few} {
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()

@@ -370,12 +370,22 @@ func (l *launcher) inherit(c *child, launch *client.Launch) (*os.File, error) {
 }
 
 // readLines ends when the child, and whoever it gave the descriptor to, closed it or the launcher did.
+// readLines passes lines on and reads to the very end, whatever comes: a program must never wait because it wrote too much.
 func readLines(r *os.File, out chan<- string) {
 	defer close(out)
-	s := bufio.NewScanner(io.LimitReader(r, 1<<20))
-	for s.Scan() {
+	lines := bufio.NewReaderSize(r, 4<<10)
+	for {
+		line, tooLong, err := lines.ReadLine()
+		if err != nil {
+			return
+		}
+		text := string(line)
+		for tooLong && err == nil {
+			text = "" // no line that we know is so long
+			_, tooLong, err = lines.ReadLine()
+		}
 		select {
-		case out <- s.Text():
+		case out <- text:
 		default: // nobody listens any more: one line was enough
 		}
 	}

@@ -75,6 +75,9 @@ func (d *deviceFlags) config(t *tool) (client.Config, error) {
 		cfg.Dir = "slipstream-" + d.app
 	}
 	var err error
+	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil { // programs may run in a folder of their own
+		return cfg, fmt.Errorf("find %s: %w", d.dir, err)
+	}
 	if cfg.Servers, err = d.serverList(t); err != nil {
 		return cfg, err
 	}

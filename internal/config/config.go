@@ -84,11 +84,17 @@ func (e *Env) Folder() Folder {
 	return Folder{filepath.Join(e.home, ".config", "slipstream")}
 }
 
-// Environ is the whole environment with extra appended, for programs that we start.
+// secrets are the settings that no program that we start may see.
+var secrets = []string{"TOKEN", "RELEASE_KEY", "ROOT_KEY", "PASSPHRASE", "SECRET", "DATABASE", "BLOBS"}
+
+// Environ is the environment with extra appended, for programs that we start: they come from elsewhere, so our own
+// secrets are not in it.
 func (e *Env) Environ(extra ...string) []string {
 	out := make([]string, 0, len(e.vars)+len(extra))
 	for k, v := range e.vars {
-		out = append(out, k+"="+v)
+		if name, ours := strings.CutPrefix(k, "SLIPSTREAM_"); !ours || !slices.Contains(secrets, name) {
+			out = append(out, k+"="+v)
+		}
 	}
 	slices.Sort(out)
 	return append(out, extra...)

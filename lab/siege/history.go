@@ -348,6 +348,12 @@ func replays() []Attack {
 			s.now = s.now.Add(-2 * stateLife)
 			return nil
 		}, heal: func(s *siege) error { s.now = s.now.Add(2 * stateLife); return nil }},
+	}
+}
+
+// downgrades lead back to what was good once.
+func downgrades() []Attack {
+	return []Attack{
 		{Name: "a downgrade, named by a state", Why: slipstream.ReasonKeepNewer, strike: func(s *siege) error {
 			return s.state(func(st *slipstream.State) { offer(st, s.low) })
 		}},

@@ -110,7 +110,7 @@ func formMutants() []Mutant {
 		mutant("names that are repeated", skipped(fileJSON, "seen[name] || seen == nil && n.get(name) != nil"), "state that says a name twice"),
 		mutant("data behind the document", skipped(fileJSON, "p.pos != len(data)"), "state that says data behind"),
 		mutant("null", Edit{fileJSON, `err = errors.New("null is not allowed")`, `n.kind = kindObject`}, "state that says null in a field"),
-		mutant("numbers that are no integers", skipped(fileJSON, "c := p.peek(); c == '.' || c == 'e' || c == 'E'"), "state that says a number with"),
+		mutant("numbers that are no integers", Edit{fileJSON, `return 0, errors.New("only integers are allowed")`, "p.pos += 2\n\t\treturn 900, nil"}, "state that says a number with"),
 		mutant("integers beyond 2^53", Edit{fileJSON, "if err != nil || v > slipstream.MaxSafeInteger || v < -slipstream.MaxSafeInteger {", "if err != nil || false && v > slipstream.MaxSafeInteger {"}, "state that says a number beyond"),
 		mutant("leading zeros", gone(fileJSON, "n > 1 && p.data[digits] == '0':"), "state that says a number with a leading zero"),
 		mutant("strings that are not UTF-8", skipped(fileJSON, "r == utf8.RuneError && size <= 1"), "state that says invalid UTF-8", "state that says an overlong"),

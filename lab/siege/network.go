@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -96,7 +97,7 @@ func network() []Attack {
 			out = append(out, a)
 		}
 	}
-	return append(out, elsewhere()...)
+	return slices.Concat(out, elsewhere(), lies(), oversized())
 }
 
 func flipped(body []byte, at int, bit uint) []byte {
@@ -218,6 +219,12 @@ func elsewhere() []Attack {
 			})
 			return nil
 		}},
+	}
+}
+
+// lies are about containers.
+func lies() []Attack {
+	return []Attack{
 		{Name: "network: every container and file replaced by the attacker's of the same size", Any: true, strike: func(s *siege) error {
 			s.origin.offer(s.next)
 			s.also(func(x *exchange) {
@@ -274,6 +281,12 @@ func elsewhere() []Attack {
 			})
 			return nil
 		}},
+	}
+}
+
+// oversized are documents beyond their caps, signed by whoever must sign them.
+func oversized() []Attack {
+	return []Attack{
 		{Name: "state of another app, channel and platform in the place of ours, signed by our own keys", Reason: slipstream.ReasonWrongApp, strike: func(s *siege) error {
 			return s.state(func(st *slipstream.State) { st.App, st.Channel, st.Platform = "bank", "beta", "ios"; offer(st, s.next) })
 		}},

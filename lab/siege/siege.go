@@ -212,7 +212,7 @@ func (s *siege) runs(r *release) error {
 
 func (s *siege) call(d slipstream.Digest) string {
 	for name, r := range s.named {
-		if r.digest == d {
+		if r != nil && r.digest == d {
 			return name
 		}
 	}
