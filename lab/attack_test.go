@@ -2,17 +2,8 @@ package lab
 
 import "testing"
 
-func TestAttacks(t *testing.T) {
-	t.Parallel()
-	runQuick(t, attacks())
-}
-
+// The attacks themselves, by name, and the bodies are tests of package siege.
 func TestChangedBytes(t *testing.T) {
 	t.Parallel()
 	runQuick(t, changedBytes())
-}
-
-func TestHostileBodies(t *testing.T) {
-	t.Parallel()
-	runQuick(t, hostileBodies())
 }

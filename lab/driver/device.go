@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -33,6 +34,8 @@ type Device struct {
 	client  *client.Client
 	launch  *client.Launch
 	shipped int64
+	kept    []byte // the newest root that was seen on the disk
+	newest  int64  // and its version
 	epoch   int64
 	answers map[string]client.Answer
 }
@@ -206,11 +209,12 @@ func (d *Device) end(ctx context.Context, how string) error {
 func (d *Device) describe(a *Answer, started bool) error {
 	a.Epoch, a.Packages = d.epoch, map[string]Package{}
 	a.Root = d.shipped
-	if raw, err := d.read(filepath.Join(d.setup.Dir, "trust", "root.json")); err == nil {
-		if kept, err := sign.OpenRoot(raw); err == nil {
-			a.Root = max(a.Root, kept.Root().Version)
+	if raw, err := d.read(filepath.Join(d.setup.Dir, "trust", "root.json")); err == nil && !bytes.Equal(raw, d.kept) {
+		if trust, err := sign.OpenRoot(raw); err == nil {
+			d.kept, d.newest = raw, trust.Root().Version
 		}
 	}
+	a.Root = max(a.Root, d.newest)
 	for _, pkg := range d.setup.Packages {
 		h := d.client.Holds(pkg)
 		p := Package{Running: h.Running.Digest, Embedded: h.Running.Embedded, Anchor: h.Anchor.Seq, Trial: h.Trial != nil}
@@ -311,7 +315,7 @@ func (d *Device) shut() error {
 // Close ends the client and forgets a device that was in memory.
 func (d *Device) Close() error {
 	err := d.shut()
-	d.memory = nil
+	d.memory, d.kept, d.newest = nil, nil, 0
 	return err
 }
 

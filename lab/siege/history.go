@@ -169,28 +169,9 @@ func expiredRoots() []Attack {
 
 // rotations are what a device does with good roots, and what an attacker makes of it.
 func rotations() []Attack {
-	times := func(n int, then func(s *siege) error) func(s *siege) error {
-		return func(s *siege) error {
-			for i := range n {
-				if err := s.origin.addRoot(ring(fmt.Sprintf("owner %d", i+2))); err != nil {
-					return err
-				}
-			}
-			return then(s)
-		}
-	}
-	offerNext := func(s *siege) error {
-		r, err := s.origin.publish(spec{seq: 30, files: filesOf("next")})
-		if err != nil {
-			return err
-		}
-		s.named["rotated"] = r
-		s.origin.offer(r)
-		return nil
-	}
 	return []Attack{
-		{Name: "nine rotations of all keys in a row", Root: 10, Runs: "rotated", strike: times(9, offerNext)},
-		{Name: "rotations: 64 steps at a time, the rest at the next check", Reason: slipstream.ReasonSignatureInvalid, Root: 65, strike: times(70, offerNext)},
+		{Name: "nine rotations of all keys in a row", Root: 10, Runs: "rotated", strike: times(9, offerRotated)},
+		{Name: "rotations: 64 steps at a time, the rest at the next check", Reason: slipstream.ReasonSignatureInvalid, Root: 65, strike: times(70, offerRotated)},
 		{Name: "rotations through a root that expired", Root: 3, Runs: "rotated", strike: func(s *siege) error {
 			root, err := s.origin.rootOf(2, s.origin.keys)
 			raw, err := sealRoot(s, root, err, func(r *slipstream.Root) { r.Expires = slipstream.At(s.now.Add(-time.Hour)) }, s.origin.keys.root.signers...)
@@ -198,7 +179,7 @@ func rotations() []Attack {
 				return err
 			}
 			s.origin.roots = append(s.origin.roots, raw)
-			return times(1, offerNext)(s)
+			return times(1, offerRotated)(s)
 		}},
 		{Name: "rotation: the state key before is worth nothing", Reason: slipstream.ReasonSignatureInvalid, Root: 2, strike: func(s *siege) error {
 			before := s.origin.keys.state.signers
@@ -220,6 +201,12 @@ func rotations() []Attack {
 				return s.state(func(st *slipstream.State) { st.RootVersion = 1; offer(st, s.next) }, thief...)
 			})(s)
 		}},
+	}
+}
+
+// epochs are what a rotation does to the numbers that a device remembers.
+func epochs() []Attack {
+	return []Attack{
 		{Name: "rotation of other keys than the state's: epochs do not start again", Reason: slipstream.ReasonStaleState, Root: 2, strike: func(s *siege) error {
 			keys := ring("owner 2")
 			keys.state = s.origin.keys.state
@@ -255,7 +242,7 @@ func rotations() []Attack {
 			s.origin.set(nil)
 			return times(1, func(s *siege) error {
 				s.origin.change(func(st *slipstream.State) { st.Epoch = 1 })
-				return offerNext(s)
+				return offerRotated(s)
 			})(s)
 		}},
 	}
@@ -415,4 +402,27 @@ func withdraw(st *slipstream.State, bad, instead *release) {
 	p := st.Packages[pkg]
 	p.Withdrawn = []slipstream.Digest{bad.digest}
 	st.Packages[pkg] = p
+}
+
+// times replaces all keys n times, one root after the other, and goes on.
+func times(n int, then func(s *siege) error) func(s *siege) error {
+	return func(s *siege) error {
+		for i := range n {
+			if err := s.origin.addRoot(ring(fmt.Sprintf("owner %d", i+2))); err != nil {
+				return err
+			}
+		}
+		return then(s)
+	}
+}
+
+// offerRotated offers a release that the keys in force signed.
+func offerRotated(s *siege) error {
+	r, err := s.origin.publish(spec{seq: 30, files: filesOf("next")})
+	if err != nil {
+		return err
+	}
+	s.named["rotated"] = r
+	s.origin.offer(r)
+	return nil
 }
