@@ -1,6 +1,10 @@
 package slipstream
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+)
 
 // Kind is what a report tells. Unknown kinds are kept, not refused.
 type Kind string
@@ -28,6 +32,19 @@ const (
 
 // MaxEventDetail bounds Event.Detail in bytes.
 const MaxEventDetail = 2 << 10
+
+// CutDetail makes text fit for an event: valid UTF-8 of at most MaxEventDetail bytes, never cut inside a character.
+func CutDetail(text string) string {
+	text = strings.ToValidUTF8(text, "?")
+	if len(text) <= MaxEventDetail {
+		return text
+	}
+	end := MaxEventDetail
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end]
+}
 
 // Event is one report of a device: POST /v1/reports takes one or an array. ID is chosen by the device and makes a
 // repeated event count once. At is the device's own clock and is never trusted for order.

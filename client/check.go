@@ -465,7 +465,7 @@ func (c *Client) failed(stage, pkg string, err error) error {
 	}
 	next := c.body
 	next.Failed = cloneWith(next.Failed, key, reason)
-	e := slipstream.Event{Kind: slipstream.KindFailed, Stage: stage, Package: pkg, Reason: reason, Detail: cut(err.Error())}
+	e := slipstream.Event{Kind: slipstream.KindFailed, Stage: stage, Package: pkg, Reason: reason, Detail: slipstream.CutDetail(err.Error())}
 	if cerr := c.commit(next, e); cerr != nil {
 		return errors.Join(err, cerr)
 	}
@@ -487,8 +487,6 @@ func (c *Client) succeeded(stage, pkg string) {
 		c.log.Warn("a healed failure is not noted", "error", err)
 	}
 }
-
-func cut(s string) string { return s[:min(len(s), slipstream.MaxEventDetail)] }
 
 // grants asks for admission to rollouts with a cap and keeps the answers that say yes.
 func (c *Client) grants(ctx context.Context, rulings map[string]ruling) (bool, error) {

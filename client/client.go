@@ -304,6 +304,9 @@ func (c *Client) reload() {
 	}
 	if !l.found {
 		l.body.Trial = trial.New(orElse(c.cfg.Channel, slipstream.DefaultChannel), c.cfg.Runtime)
+		if len(l.damage) > 0 {
+			l.body.Trial = c.salvage(l.body.Trial)
+		}
 	}
 	c.channel = l.body.Trial.Channel
 	c.number, c.body, c.raw, c.previous = l.number, l.body, l.raw, l.previous

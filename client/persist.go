@@ -214,10 +214,22 @@ func encodeGeneration(number int64, b body) ([]byte, error) {
 		return nil, fmt.Errorf("encode state: %w", err)
 	}
 	sum := sha256.Sum256(raw)
-	return json.Marshal(generation{Format: stateFormat, Number: number, SHA256: hex.EncodeToString(sum[:]), Body: raw})
+	out, err := json.Marshal(generation{Format: stateFormat, Number: number, SHA256: hex.EncodeToString(sum[:]), Body: raw})
+	if err != nil {
+		return nil, fmt.Errorf("encode state: %w", err)
+	}
+	// What could not be read again must never take the place of what can.
+	if len(out) > maxStateFile {
+		return nil, slipstream.Refuse(slipstream.ReasonTooLarge, stateFile, "%d bytes, at most %d can be read", len(out), maxStateFile)
+	}
+	if _, _, err := decodeGeneration(out); err != nil {
+		return nil, fmt.Errorf("encode state: %w", err)
+	}
+	return out, nil
 }
 
-// decodeGeneration reads exactly what encodeGeneration writes; anything else is refused as storage_corrupted.
+// decodeGeneration reads what encodeGeneration writes. What the checksum does not cover exactly is refused as
+// storage_corrupted. Fields of the body that a later version added are passed over: an app may be set back by its store.
 func decodeGeneration(data []byte) (int64, body, error) {
 	refuse := func(format string, args ...any) (int64, body, error) {
 		return 0, body{}, slipstream.Refuse(slipstream.ReasonStorageCorrupted, stateFile, format, args...)
@@ -234,11 +246,11 @@ func decodeGeneration(data []byte) (int64, body, error) {
 		return refuse("the checksum is wrong")
 	}
 	var b body
-	if err := decodeStrict(g.Body, &b); err != nil {
+	if err := json.Unmarshal(g.Body, &b); err != nil {
 		return refuse("parse body: %w", err)
 	}
-	// Names that differ in case, spaces and repeated names are found by writing it again.
-	if again, err := encodeGeneration(g.Number, b); err != nil || !bytes.Equal(again, data) {
+	// The shell around the body, which no checksum covers, is written in one way only.
+	if again, err := json.Marshal(g); err != nil || !bytes.Equal(again, data) {
 		return refuse("it is not written as this program writes it")
 	}
 	return g.Number, b, nil

@@ -27,6 +27,7 @@ func (c *Client) complete(e slipstream.Event) slipstream.Event {
 	e.App, e.Channel, e.Device = c.cfg.App, c.channel, c.deviceID()
 	e.Platform, e.Runtime = c.cfg.Platform, c.cfg.Runtime
 	e.Epoch = c.body.Channels[c.channel].Epoch
+	e.Detail = slipstream.CutDetail(e.Detail)
 	return e
 }
 
@@ -42,6 +43,9 @@ func (c *Client) Metric(name string, value any) error {
 	raw, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encode metric %s: %w", name, err)
+	}
+	if len(name)+len(raw) > slipstream.MaxEventDetail {
+		return fmt.Errorf("metric %.40s: more than %d bytes", name, slipstream.MaxEventDetail)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -281,9 +281,7 @@ func End(s State, env Env, token string, ev Evidence, detail string) (State, []s
 // finish closes a start and draws the conclusions.
 func (t *step) finish(st Start, ev Evidence, detail string) {
 	t.Starts = slices.DeleteFunc(t.Starts, func(o Start) bool { return o.Token == st.Token })
-	if len(detail) > slipstream.MaxEventDetail {
-		detail = detail[:slipstream.MaxEventDetail]
-	}
+	detail = slipstream.CutDetail(detail)
 	switch {
 	case !st.Confirmed && t.Trial != nil && st.Trial == t.Trial.ID:
 		t.judgeTrial(st, ev, detail)

@@ -85,7 +85,7 @@ func TestTheProtocol(t *testing.T) {
 	if a := tell(Command{Do: DoUpdate}); a.OK || a.Reason != slipstream.ReasonNetwork {
 		t.Error("an update without a server:", a)
 	}
-	if a := tell(Command{Do: DoStart}); !a.OK || !a.Packages["main"].Embedded || a.Packages["main"].Files == nil {
+	if a := tell(Command{Do: DoStart}); !a.OK || !a.Packages["main"].Embedded {
 		t.Error("start:", a)
 	}
 	for _, do := range []string{DoConfirm, DoState, DoCrash} {
