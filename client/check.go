@@ -131,10 +131,14 @@ func (out *Checked) answer(rulings map[string]ruling) {
 	}
 }
 
+// maxCheckAfter is the longest that a server can keep a device from asking again, in seconds: whoever steals its key could
+// else keep devices from ever learning of a new one.
+const maxCheckAfter = 24 * 60 * 60
+
 // next fills in when to come again: an explicit poll interval wins over the server's.
 func (c *Client) next(out *Checked, after, spread int) {
 	if out.Next <= 0 {
-		out.Next = time.Duration(max(after, 1))*time.Second + jitter(c.cfg.Rand, time.Duration(spread)*time.Second)
+		out.Next = time.Duration(min(max(after, 1), maxCheckAfter))*time.Second + jitter(c.cfg.Rand, time.Duration(min(max(spread, 0), maxCheckAfter))*time.Second)
 	}
 }
 

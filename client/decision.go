@@ -28,6 +28,11 @@ func (c *Client) CheckDecision(ctx context.Context) (*Checked, error) {
 		return nil, err
 	}
 	now := c.clock.Now()
+	if c.rootsDue() {
+		if err := c.walkRoots(ctx); err != nil {
+			c.log.Warn("newer roots not asked for", "error", err)
+		}
+	}
 	d, err := c.decision(ctx, now)
 	if err != nil {
 		return nil, c.failed("check", "", err)
@@ -65,7 +70,7 @@ func (c *Client) decision(ctx context.Context, now time.Time) (*slipstream.Decis
 		return nil, fmt.Errorf("ask for a decision: %w", err)
 	}
 	d, err := c.acceptDecision(raw, req, now)
-	if slipstream.ReasonOf(err, "") == slipstream.ReasonSignatureInvalid {
+	if reason := slipstream.ReasonOf(err, ""); reason == slipstream.ReasonSignatureInvalid || reason == slipstream.ReasonExpiredRoot {
 		if werr := c.walkRoots(ctx); werr != nil {
 			c.log.Warn("newer roots not reached", "error", werr)
 		}

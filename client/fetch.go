@@ -135,6 +135,9 @@ func (c *Client) containers(ctx context.Context, w *wanted) ([]slipstream.Contai
 	return list, nil
 }
 
+// maxCandidates bounds how many containers of the unsigned list are tried before single blobs.
+const maxCandidates = 2
+
 // candidates are the containers that can be applied here, smallest first.
 func (c *Client) candidates(w *wanted, base *tree, list []slipstream.Container) []slipstream.Container {
 	limit := w.manifest.Size() + slipstream.ContainerOverhead
@@ -144,7 +147,7 @@ func (c *Client) candidates(w *wanted, base *tree, list []slipstream.Container) 
 		return !full && !changed || k.Size <= 0 || k.Size > limit || !k.SHA256.Valid()
 	})
 	slices.SortStableFunc(usable, func(a, b slipstream.Container) int { return cmp.Compare(a.Size, b.Size) })
-	return usable
+	return usable[:min(len(usable), maxCandidates)]
 }
 
 // download gets an immutable object into fetch/<sha256>.part, going on where an earlier attempt stopped, and gives the
@@ -169,12 +172,17 @@ func (c *Client) download(ctx context.Context, path string, sum slipstream.Diges
 func (c *Client) fill(ctx context.Context, path, part string, sum slipstream.Digest, size int64, received *int64) error {
 	watched, count, stop := c.net.pace(ctx, size)
 	defer stop()
+	// A server that begins anew each time must not make a device download without end.
+	budget := 2*size + slipstream.ContainerOverhead
 	for {
 		before := c.partSize(part, size)
 		if before == size {
 			return nil
 		}
-		err := c.fillOnce(watched, path, part, sum, size, func(n int) { count(n); *received += int64(n) })
+		if budget < size-before {
+			return slipstream.Refuse(slipstream.ReasonNetwork, path, "twice its %d bytes came and it is not whole", size)
+		}
+		err := c.fillOnce(watched, path, part, sum, size, func(n int) { count(n); *received += int64(n); budget -= int64(n) })
 		if err != nil && (watched.Err() != nil || !retryable(err) || c.partSize(part, size) <= before) {
 			return err
 		}

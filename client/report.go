@@ -65,12 +65,12 @@ func (c *Client) Pending() []slipstream.Event {
 // Report sends the outbox in order, in batches. What a server accepted, knew already or refused for good is dropped;
 // the rest stays for the next time.
 func (c *Client) Report(ctx context.Context) error {
-	for {
+	for size := reportBatch; ; {
 		batch := c.Pending()
 		if len(batch) == 0 {
 			return nil
 		}
-		batch = batch[:min(len(batch), reportBatch)]
+		batch = batch[:min(len(batch), size)]
 		body, err := json.Marshal(batch)
 		if err != nil {
 			return fmt.Errorf("encode reports: %w", err)
@@ -85,10 +85,18 @@ func (c *Client) Report(ctx context.Context) error {
 			}
 			return decodeAnswer(raw, &answer, "answer to reports")
 		})
-		if err != nil {
-			return fmt.Errorf("send reports: %w", err)
-		}
 		done := map[string]bool{}
+		switch {
+		case err == nil:
+		case !refusedWhole(err):
+			return fmt.Errorf("send reports: %w", err)
+		case len(batch) > 1: // one of them must not keep the others back
+			size = len(batch) / 2
+			continue
+		default:
+			c.log.Warn("a report that no server takes is dropped", "kind", batch[0].Kind, "error", err)
+			done[batch[0].ID] = true
+		}
 		for _, r := range answer.Results {
 			if r.Index >= 0 && r.Index < len(batch) {
 				done[batch[r.Index].ID] = true
@@ -97,6 +105,7 @@ func (c *Client) Report(ctx context.Context) error {
 				c.log.Warn("a report was refused", "error", r.Error)
 			}
 		}
+		size = reportBatch
 		if len(done) == 0 {
 			return slipstream.Refuse(slipstream.ReasonServerError, "reports", "the server took none of %d", len(batch))
 		}

@@ -119,6 +119,13 @@ func (n *network) do(ctx context.Context, c call, use func(*http.Response) error
 	return last
 }
 
+// demote puts the server that answered last behind the others.
+func (n *network) demote() {
+	if len(n.servers) > 0 {
+		n.good.Store(int32((int(n.good.Load()) + 1) % len(n.servers)))
+	}
+}
+
 // worse keeps the error that tells more: "not found" over silence, a refusal of bytes over both.
 func worse(a, b error) error {
 	rank := func(err error) int {
@@ -191,7 +198,18 @@ func (n *network) judge(r *http.Response, c call, use func(*http.Response) error
 		b := &busy{status: r.StatusCode, after: n.retryAfter(r.Header.Get("Retry-After"))}
 		return &slipstream.Refusal{Reason: slipstream.ReasonServerError, What: c.path, Err: b}
 	}
-	return fmt.Errorf("%s: status %d", c.path, r.StatusCode)
+	return fmt.Errorf("%s: %w", c.path, statusError(r.StatusCode))
+}
+
+// statusError is an answer that says no for good.
+type statusError int
+
+func (s statusError) Error() string { return fmt.Sprintf("status %d", int(s)) }
+
+// refusedWhole reports whether a server refused a request for what it holds: sending it again would change nothing.
+func refusedWhole(err error) bool {
+	var s statusError
+	return errors.As(err, &s) && (s == http.StatusBadRequest || s == http.StatusRequestEntityTooLarge || s == http.StatusUnprocessableEntity)
 }
 
 // retryAfter reads seconds or an HTTP date (RFC 9110 §10.2.3).

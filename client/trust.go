@@ -162,7 +162,20 @@ func envelopeSum(raw []byte) string {
 }
 
 // refreshState gets the channel's state and accepts it, in the order of the trust rules. What comes back is durable.
+// A server whose answer is refused is put behind the others, which are asked in turn: one bad mirror hides no good one.
 func (c *Client) refreshState(ctx context.Context, now time.Time) (*slipstream.State, error) {
+	for tried := 1; ; tried++ {
+		s, err := c.refreshOnce(ctx, now)
+		var refusal *slipstream.Refusal
+		if err == nil || tried >= len(c.cfg.Servers) || !errors.As(err, &refusal) || refusal.Reason == slipstream.ReasonNetwork || hopeless(err) || ctx.Err() != nil {
+			return s, err
+		}
+		c.log.Warn("a server's answer is refused: the next one is asked", "error", err)
+		c.net.demote()
+	}
+}
+
+func (c *Client) refreshOnce(ctx context.Context, now time.Time) (*slipstream.State, error) {
 	if c.rootsDue() {
 		if err := c.walkRoots(ctx); err != nil {
 			c.log.Warn("newer roots not asked for", "error", err)

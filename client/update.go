@@ -11,7 +11,11 @@ import (
 	"github.com/slipstream-ota/slipstream/client/trial"
 )
 
-const defaultCriticalTimeout = 10 * time.Second
+// How long a critical update may hold up a start, whatever the server says.
+const (
+	defaultCriticalTimeout = 10 * time.Second
+	maxCriticalTimeout     = 30 * time.Second
+)
 
 // Updated is the outcome of an update: what was newly staged, and what was put off.
 type Updated struct {
@@ -37,13 +41,14 @@ func (c *Client) update(ctx context.Context, packages []string) (*Updated, error
 	}
 	out := &Updated{Checked: checked}
 	fetched, err := c.fetch(ctx, out, packages)
-	if err == nil && len(packages) == len(c.cfg.Packages) {
+	if full := classify(err) == slipstream.ReasonDiskFull; full || err == nil && len(packages) == len(c.cfg.Packages) {
 		c.dropParts()
 	}
 	return out, errors.Join(err, c.stage(ctx, out, fetched))
 }
 
-// dropParts removes what is left of downloads that nobody wants any more, once nothing is wanting.
+// dropParts removes what is left of downloads: nobody wants them once nothing is wanting, and on a full disk they are in
+// the way of everything else.
 func (c *Client) dropParts() {
 	entries, err := c.disk.ReadDir(c.disk.path("fetch"))
 	for _, e := range entries {
@@ -233,7 +238,7 @@ func (c *Client) awaitCritical(ctx context.Context) {
 		staged, waiting := c.body.Trial.StagedFor(pkg)
 		c.mu.Unlock()
 		if !waiting || staged.Digest != r.offer.Release.Digest {
-			wait = max(wait, orElse(time.Duration(r.offer.Apply.Timeout)*time.Second, defaultCriticalTimeout))
+			wait = max(wait, min(orElse(time.Duration(r.offer.Apply.Timeout)*time.Second, defaultCriticalTimeout), maxCriticalTimeout))
 		}
 	}
 	if wait == 0 {
