@@ -79,11 +79,11 @@ func kindOf(said, server string, files []slipstream.File) string {
 	return KindFiles
 }
 
-func check(ctx context.Context, p *Plan, standing Standing) ([]Warning, error) {
+func check(ctx context.Context, p *Plan, back []ReleaseInfo) ([]Warning, error) {
 	files := p.Manifest.Files
 	w := checkFiles(files)
 	w = append(w, checkKind(p.Kind, p.Manifest)...)
-	w = append(w, checkData(p.Manifest.Data, fallbacks(p.request.Target, standing.Recent))...)
+	w = append(w, checkData(p.Manifest.Data, back)...)
 	if confirmNeeded(p.Kind) {
 		found, err := findConfirm(ctx, p.tree, files)
 		if err != nil {

@@ -221,11 +221,21 @@ func request(version string) Request {
 
 func now() time.Time { return time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC) }
 
+// proving is req with the publisher's own keys.
+func (p *publisher) proving(t testing.TB, req Request) Request {
+	t.Helper()
+	var err error
+	if req.Keys, err = KeyringOf(p.signers); err != nil {
+		t.Fatal(err)
+	}
+	return req
+}
+
 // push publishes files as a user with one command.
 func (p *publisher) push(t testing.TB, req Request, files map[string]string) (Result, error) {
 	t.Helper()
 	tree := openTree(t, writeTree(t, files))
-	plan, err := Prepare(t.Context(), p.server, tree, req, now())
+	plan, err := Prepare(t.Context(), p.server, tree, p.proving(t, req), now())
 	if err != nil {
 		return Result{}, err
 	}

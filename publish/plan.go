@@ -32,6 +32,8 @@ type Request struct {
 	// MinSeq is the lowest seq that the release may get: for a server that lost its releases, whose devices have
 	// confirmed higher ones. 0 = the next.
 	MinSeq int64
+	// Keys prove earlier releases. Without any there are no ways back.
+	Keys Keyring
 }
 
 // Plan is what publishing would do. Nothing has been written or uploaded.
@@ -67,7 +69,14 @@ func Prepare(ctx context.Context, server Server, tree *Tree, req Request, now ti
 		return nil, slipstream.Refuse(slipstream.ReasonWrongApp, "root", "it is of app %q", app)
 	}
 	p := &Plan{request: req, tree: tree, role: trust.Root().Roles.Release, Current: standing.Current}
-	p.Manifest = newManifest(tree, req, standing, now)
+	back, highest, doubts, err := req.Keys.proven(ctx, server, req.Target, standing)
+	if err != nil {
+		return nil, err
+	}
+	p.Manifest = newManifest(tree, req, back, now)
+	if p.Manifest.Seq, err = nextSeq(standing, highest, req.MinSeq); err != nil {
+		return nil, err
+	}
 	if err := sign.CheckManifest(p.Manifest); err != nil {
 		return nil, err
 	}
@@ -83,27 +92,28 @@ func Prepare(ctx context.Context, server Server, tree *Tree, req Request, now ti
 	}
 	p.Kind = kindOf(req.Kind, standing.Kind, tree.Files)
 	if p.Existing == nil {
-		p.Warnings, err = check(ctx, p, standing)
+		p.Warnings, err = check(ctx, p, back)
 		if err != nil {
 			return nil, err
 		}
 	}
+	p.Warnings = append(p.Warnings, doubts...)
 	for _, text := range standing.Warnings {
 		p.Warnings = append(p.Warnings, Warning{WarnServer, text})
 	}
 	return p, nil
 }
 
-func newManifest(tree *Tree, req Request, standing Standing, now time.Time) *slipstream.Manifest {
+func newManifest(tree *Tree, req Request, back []ReleaseInfo, now time.Time) *slipstream.Manifest {
 	m := &slipstream.Manifest{
 		App: req.App, Package: req.Package, Platform: req.Platform, Runtime: req.Runtime, Version: req.Version,
-		Seq: max(standing.HighestSeq+1, req.MinSeq), Entry: req.Entry, Created: slipstream.At(now), Files: tree.Files,
+		Entry: req.Entry, Created: slipstream.At(now), Files: tree.Files,
 		Requires: req.Requires, Data: req.Data, Meta: req.Meta,
 	}
 	if m.Entry == "" && len(m.Files) == 1 {
 		m.Entry = m.Files[0].Path
 	}
-	for _, r := range fallbacks(req.Target, standing.Recent) {
+	for _, r := range back {
 		m.Fallback = append(m.Fallback, r.Digest)
 	}
 	return m

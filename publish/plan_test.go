@@ -195,7 +195,7 @@ func TestDataFormatsThatAWayBackCannotRead(t *testing.T) {
 	publish := func(version string, d *slipstream.DataFormats) []Warning {
 		req := request(version)
 		req.Data = d
-		plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, map[string]string{"rules": version})), req, now())
+		plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, map[string]string{"rules": version})), p.proving(t, req), now())
 		if err != nil {
 			t.Fatal(err)
 		}

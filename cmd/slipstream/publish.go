@@ -76,6 +76,9 @@ func (t *tool) publish(ctx context.Context, f *publishFlags, req publish.Request
 	if err != nil && !f.dryRun {
 		return err
 	}
+	if req.Keys, err = t.keyring(req.App, signers); err != nil {
+		return err
+	}
 	server, err := t.client()
 	if err != nil {
 		return err

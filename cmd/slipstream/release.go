@@ -261,15 +261,37 @@ func (t *tool) addSignatures(e *sign.Envelope, app string, keys []string) ([]str
 
 func newReleaseResign(t *tool) *cobra.Command {
 	var app string
-	var keys []string
+	var keys, signedBy []string
 	c := &cobra.Command{
 		Use: "resign RELEASE", Short: "Add signatures of a new key to a published release; its digest stays", Args: exactly(1, "one release"),
 		Long: `Resign makes releases outlive a change of release keys: publish a root that lists the new key, resign what is in force
-with it, then publish a root without the old key (docs/guides/lost-key.md).`,
+with it, then publish a root without the old key (docs/guides/lost-key.md).
+
+The server may have made a release up, so it is signed only if a key known here has signed it before: one of --key, one
+of the root in your folder (or SLIPSTREAM_ROOT), or one of --signed-by.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			r, m, err := t.release(c, app, args[0])
 			if err != nil {
 				return err
+			}
+			signers, err := t.releaseSigners(m.App, keys)
+			if err != nil {
+				return err
+			}
+			ring, err := t.keyring(m.App, signers)
+			if err != nil {
+				return err
+			}
+			for _, old := range signedBy {
+				pub, _, err := t.loadPublic(old)
+				if err != nil {
+					return err
+				}
+				ring = append(ring, pub)
+			}
+			// What gets our signature must have had one of ours before: the server may have made it up.
+			if m, err = ring.Open(m.App, *r); err != nil {
+				return fmt.Errorf("sign %s again: %w", args[0], err)
 			}
 			e, err := sign.ParseEnvelope(r.Envelope, sign.TypeManifest, slipstream.MaxManifestBytes)
 			if err != nil {
@@ -294,6 +316,7 @@ with it, then publish a root without the old key (docs/guides/lost-key.md).`,
 	}
 	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
 	c.Flags().StringArrayVar(&keys, "key", nil, "private release key file (repeatable; default: SLIPSTREAM_RELEASE_KEY, or the app's key here)")
+	c.Flags().StringArrayVar(&signedBy, "signed-by", nil, "key that signed it before, file or base64 (repeatable): when no root here lists it any more")
 	t.serverFlags(c)
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -115,13 +116,21 @@ func (t *tool) republish(ctx context.Context, server *api.Client, a at, f backFl
 	if err != nil {
 		return fmt.Errorf("read release %s: %w", f.To, err)
 	}
-	old, err := r.Manifest()
-	if err != nil {
-		return err
-	}
 	signers, err := t.releaseSigners(a.app, f.keys)
 	if err != nil {
 		return err
+	}
+	keys, err := t.keyring(a.app, signers)
+	if err != nil {
+		return err
+	}
+	old, err := keys.Open(a.app, r)
+	if err != nil {
+		return fmt.Errorf("publish %s again: %w", f.To, err)
+	}
+	byVersion := f.To == old.Package+"@"+old.Version || f.To == old.Version && old.Package == a.pkg
+	if byDigest := len(f.To) >= 8 && strings.HasPrefix(string(r.Digest), f.To); !byVersion && !byDigest {
+		return slipstream.Refuse(slipstream.ReasonManifestMismatch, "release "+f.To, "the server gave %s %s (%s)", old.Package, old.Version, r.Digest.Short())
 	}
 	target := publish.Target{App: a.app, Package: old.Package, Platform: old.Platform, Channel: a.channel, Runtime: old.Runtime}
 	for n := 0; ; n++ {
@@ -129,7 +138,7 @@ func (t *tool) republish(ctx context.Context, server *api.Client, a at, f backFl
 		if err != nil {
 			return fmt.Errorf("read how things stand: %w", err)
 		}
-		m, err := publish.Republish(old, standing, first(f.version, fmt.Sprintf("%s-again.%d", old.Version, standing.HighestSeq+1)), time.Now())
+		m, err := publish.Republish(ctx, server, old, standing, keys, first(f.version, fmt.Sprintf("%s-again.%d", old.Version, standing.HighestSeq+1)), time.Now())
 		if err != nil {
 			return err
 		}
