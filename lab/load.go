@@ -235,7 +235,7 @@ func (l *strain) measure(ctx context.Context) (vitals, error) {
 const (
 	moreHandles    = 4 // than before, when nobody asks any more
 	moreGoroutines = 8
-	postgresPool   = 16 // connections that the server may keep, each with a handle and a goroutine
+	postgresPool   = 16        // connections that the server may keep, each with a handle and a goroutine
 	moreLiving     = 8 << 10   // KiB, beside a quarter
 	mostResident   = 320 << 10 // KiB, whatever it was before
 	shortLoad      = time.Minute

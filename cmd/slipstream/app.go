@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -182,7 +183,7 @@ configuration folder. Live releases that the new root no longer verifies are lis
 			if err != nil {
 				return fmt.Errorf("register root: %w", err)
 			}
-			if err := t.env.Folder().Write(t.env.Folder().RootFile(app), raw, 0o644); err != nil {
+			if err := t.keepRoot(app, added.Version, raw); err != nil {
 				return err
 			}
 			return t.print(added, func(w io.Writer) {
@@ -194,6 +195,27 @@ configuration folder. Live releases that the new root no longer verifies are lis
 	c.Flags().StringVar(&app, "app", "", "app (default: the one that the root names)")
 	t.serverFlags(c)
 	return c
+}
+
+// keepRoot keeps a registered root beside root.json, which stays the newest: a server that lost its roots gets them all
+// again, oldest first.
+func (t *tool) keepRoot(app string, version int64, raw []byte) error {
+	newest := t.env.Folder().RootFile(app)
+	archive := func(version int64, raw []byte) error {
+		return t.env.Folder().Write(filepath.Join(filepath.Dir(newest), fmt.Sprintf("root-%d.json", version)), raw, 0o644)
+	}
+	if err := archive(version, raw); err != nil {
+		return err
+	}
+	if have, err := openRootFile(newest); err == nil {
+		if err := archive(have.Root().Version, have.Envelope()); err != nil {
+			return err
+		}
+		if have.Root().Version > version {
+			return nil
+		}
+	}
+	return t.env.Folder().Write(newest, raw, 0o644)
 }
 
 func (t *tool) warnUnverified(list []rollout.Live) {

@@ -124,8 +124,11 @@ func (t *tool) release(c *cobra.Command, app, ref string) (*publish.Release, *sl
 		return nil, nil, err
 	}
 	r, err := server.Release(c.Context(), app, ref)
+	if notFound(err) && !strings.Contains(ref, "@") {
+		r, err = server.Release(c.Context(), app, slipstream.DefaultPackage+"@"+ref)
+	}
 	if err != nil {
-		return nil, nil, slipstream.Hint(fmt.Errorf("read release %s: %w", ref, err), "`slipstream release list` shows what there is; a release is named by digest or package@version")
+		return nil, nil, slipstream.Hint(fmt.Errorf("read release %s: %w", ref, err), "`slipstream release list` shows what there is; a release is named by version (of package main), package@version or digest")
 	}
 	m, err := r.Manifest()
 	return &r, m, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"slices"
 	"strings"
@@ -80,6 +81,11 @@ func (f *runFlags) check() error {
 
 // runProgram opens the device, keeps it up to date behind, and supervises the program.
 func (t *tool) runProgram(ctx context.Context, f *runFlags, command []string, signals <-chan os.Signal) (err error) {
+	if !strings.Contains(command[0], "{") { // a slip of the pen is no evidence against any release
+		if _, err := exec.LookPath(command[0]); err != nil {
+			return slipstream.Hint(fmt.Errorf("look for the program: %w", err), "check the command after --")
+		}
+	}
 	cfg, err := f.config(t)
 	if err != nil {
 		return err
