@@ -131,14 +131,17 @@ func (out *Checked) answer(rulings map[string]ruling) {
 	}
 }
 
-// maxCheckAfter is the longest that a server can keep a device from asking again, in seconds: whoever steals its key could
-// else keep devices from ever learning of a new one.
-const maxCheckAfter = 24 * 60 * 60
+// Bounds, in seconds, of when a server lets a device ask again: whoever steals its key could else have all devices ask
+// without end, or keep them from ever learning of a new key.
+const (
+	minCheckAfter = 10
+	maxCheckAfter = 24 * 60 * 60
+)
 
 // next fills in when to come again: an explicit poll interval wins over the server's.
 func (c *Client) next(out *Checked, after, spread int) {
 	if out.Next <= 0 {
-		out.Next = time.Duration(min(max(after, 1), maxCheckAfter))*time.Second + jitter(c.cfg.Rand, time.Duration(min(max(spread, 0), maxCheckAfter))*time.Second)
+		out.Next = time.Duration(min(max(after, minCheckAfter), maxCheckAfter))*time.Second + jitter(c.cfg.Rand, time.Duration(min(max(spread, 0), maxCheckAfter))*time.Second)
 	}
 }
 
@@ -340,7 +343,7 @@ func (c *Client) lift(rulings map[string]ruling) (bool, error) {
 func (c *Client) act(plan *decide.Plan, rulings map[string]ruling) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.forget(plan); err != nil {
+	if err := c.forget(plan, rulings); err != nil {
 		return err
 	}
 	for _, pkg := range c.cfg.Packages {
@@ -379,16 +382,31 @@ func (c *Client) act(plan *decide.Plan, rulings map[string]ruling) error {
 	return nil
 }
 
-// forget drops what is remembered of rollouts that the public state no longer has. Decisions know private ones too, so
-// with them nothing is known to be over. mu is held.
-func (c *Client) forget(plan *decide.Plan) error {
+// manyRollouts is how many are remembered before a decision that does not name one lets it be forgotten.
+const manyRollouts = 64
+
+// forget drops what is remembered of rollouts that the public state no longer has. Decisions know private ones too, of
+// which each names only some: where they are used, this waits until many are remembered. mu is held.
+func (c *Client) forget(plan *decide.Plan, rulings map[string]ruling) error {
+	var state *slipstream.State
+	if plan != nil {
+		state = plan.State()
+	}
 	if plan == nil || c.cfg.Decisions {
-		return nil
+		if len(c.body.Trial.Enrolled) < manyRollouts && len(c.body.Grants) < manyRollouts {
+			return nil
+		}
+		state, _ = c.lastState()
 	}
 	live := map[string]bool{}
-	for _, p := range plan.State().Packages {
-		for _, r := range p.Rollouts {
-			live[r.ID] = true
+	for _, r := range rulings {
+		live[r.rollout] = true
+	}
+	if state != nil {
+		for _, p := range state.Packages {
+			for _, r := range p.Rollouts {
+				live[r.ID] = true
+			}
 		}
 	}
 	next := c.body
@@ -505,13 +523,12 @@ func (c *Client) grants(ctx context.Context, rulings map[string]ruling) (bool, e
 		if err != nil {
 			return false, fmt.Errorf("ask for a grant: %w", err)
 		}
-		raw, err := c.net.document(ctx, http.MethodPost, "/v1/grants", body, 4<<10)
 		var answer struct {
 			Granted bool `json:"granted"`
 		}
-		if err == nil {
-			err = decodeAnswer(raw, &answer, "grant")
-		}
+		err = c.net.document(ctx, http.MethodPost, "/v1/grants", body, 4<<10, func(raw []byte) error {
+			return decodeAnswer(raw, &answer, "grant")
+		})
 		if err != nil {
 			c.log.Warn("no answer about a grant", "rollout", r.grant, "error", err)
 			continue

@@ -122,8 +122,10 @@ type Client struct {
 	lock     io.Closer  // nil: another process may change things, we may not
 	device   device
 	trust    *sign.Trust
-	root     *sign.Trust // as shipped
-	number   int64       // of the newest generation
+	root     *sign.Trust   // as shipped
+	chain    []*sign.Trust // the roots that followed it, oldest first; the last one is trust
+	salvaged bool          // no state was readable: what lies on the disk is kept until the next process knows what it needs
+	number   int64         // of the newest generation
 	body     body
 	raw      []byte // that generation's bytes
 	previous *trial.State
@@ -297,16 +299,17 @@ func (c *Client) own() error {
 
 // reload reads what is on disk. mu is held.
 func (c *Client) reload() {
-	c.trust = c.newestRoot()
+	c.takeChain()
 	l := c.disk.load()
 	for _, err := range l.damage {
 		c.log.Error("state unusable", "error", err)
 	}
 	if !l.found {
 		l.body.Trial = trial.New(orElse(c.cfg.Channel, slipstream.DefaultChannel), c.cfg.Runtime)
-		if len(l.damage) > 0 {
-			l.body.Trial = c.salvage(l.body.Trial)
-		}
+	}
+	if !l.newest {
+		l.body.Trial = c.salvage(l.body.Trial)
+		c.salvaged = !l.found && len(l.damage) > 0
 	}
 	c.channel = l.body.Trial.Channel
 	c.number, c.body, c.raw, c.previous = l.number, l.body, l.raw, l.previous
@@ -391,6 +394,10 @@ func (c *Client) commit(next body, events ...slipstream.Event) error {
 	}
 	next.Outbox = bounded(append(next.Outbox, done...))
 	raw, err := encodeGeneration(c.number+1, next)
+	for slipstream.ReasonOf(err, "") == slipstream.ReasonTooLarge && len(next.Outbox) > 0 {
+		next.Outbox = next.Outbox[(len(next.Outbox)+1)/2:] // the roles of releases matter more than old reports
+		raw, err = encodeGeneration(c.number+1, next)
+	}
 	if err != nil {
 		return err
 	}

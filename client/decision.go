@@ -65,18 +65,25 @@ func (c *Client) decision(ctx context.Context, now time.Time) (*slipstream.Decis
 	if err != nil {
 		return nil, fmt.Errorf("encode check: %w", err)
 	}
-	raw, err := c.net.document(ctx, http.MethodPost, "/v1/check", body, slipstream.MaxDecisionBytes)
-	if err != nil {
-		return nil, fmt.Errorf("ask for a decision: %w", err)
+	var d *slipstream.Decision
+	ask := func() error {
+		return c.net.document(ctx, http.MethodPost, "/v1/check", body, slipstream.MaxDecisionBytes, func(raw []byte) error {
+			var err error
+			d, err = c.acceptDecision(raw, req, now)
+			return err
+		})
 	}
-	d, err := c.acceptDecision(raw, req, now)
-	if reason := slipstream.ReasonOf(err, ""); reason == slipstream.ReasonSignatureInvalid || reason == slipstream.ReasonExpiredRoot {
+	err = ask()
+	if asksForRoots(err) {
 		if werr := c.walkRoots(ctx); werr != nil {
 			c.log.Warn("newer roots not reached", "error", werr)
 		}
-		d, err = c.acceptDecision(raw, req, now)
+		err = ask()
 	}
-	return d, err
+	if err != nil {
+		return nil, fmt.Errorf("ask for a decision: %w", err)
+	}
+	return d, nil
 }
 
 func (c *Client) acceptDecision(raw []byte, req slipstream.CheckRequest, now time.Time) (*slipstream.Decision, error) {

@@ -10,7 +10,8 @@
 //
 //	device.json                      install id
 //	lock                             held by the process that may change anything
-//	trust/root.json                  newest root, verbatim
+//	trust/root.json                  newest root, verbatim, for people and tools
+//	trust/roots/<version>.json       the chain that leads there from the shipped root, checked at every start
 //	trust/state-<channel>.json       last accepted state, verbatim
 //	state.json, state.previous.json  two generations of everything that changes in place, each with a checksum
 //	releases/<digest>/               immutable trees; visible by one rename of a fully fsynced directory

@@ -124,15 +124,12 @@ func hopeless(err error) bool {
 
 // containers asks for the ways to get a release. The list is a hint that nobody signed.
 func (c *Client) containers(ctx context.Context, w *wanted) ([]slipstream.Container, error) {
-	raw, err := c.net.document(ctx, http.MethodGet, "/v1/releases/"+string(w.digest())+"/containers", nil, maxContainerList)
-	if err != nil {
-		return nil, err
-	}
 	var list []slipstream.Container
-	if err := decodeAnswer(raw, &list, "list of containers"); err != nil {
-		return nil, err
-	}
-	return list, nil
+	err := c.net.document(ctx, http.MethodGet, "/v1/releases/"+string(w.digest())+"/containers", nil, maxContainerList, func(raw []byte) error {
+		list = nil
+		return decodeAnswer(raw, &list, "list of containers")
+	})
+	return list, err
 }
 
 // maxCandidates bounds how many containers of the unsigned list are tried before single blobs.

@@ -71,7 +71,7 @@ func (c *Client) coldStart(ctx context.Context, key string, packages []string) (
 	l.client, l.key = c, key
 	c.lease(l)
 	c.pages[key] = &page{launch: l}
-	if c.lock != nil {
+	if c.lock != nil && !c.salvaged {
 		c.collect()
 	}
 	return l, nil

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -29,6 +30,11 @@ func (d disk) path(parts ...string) string {
 
 func (d disk) tree(digest slipstream.Digest) string { return d.path("releases", string(digest)) }
 
+// rootFile is one link of the chain from the shipped root to the newest.
+func (d disk) rootFile(version int64) string {
+	return d.path("trust", "roots", strconv.FormatInt(version, 10)+".json")
+}
+
 func (d disk) manifestFile(digest slipstream.Digest) string {
 	return d.path("releases", string(digest)+".manifest.json")
 }
@@ -40,7 +46,7 @@ func (d disk) makeFolders() error {
 	if !d.exists(d.path("device.json")) {
 		above = d.above()
 	}
-	for _, folder := range []string{"trust", "releases", "packages", "fetch", "leases"} {
+	for _, folder := range []string{"trust", filepath.Join("trust", "roots"), "releases", "packages", "fetch", "leases"} {
 		if err := d.MkdirAll(d.path(folder)); err != nil {
 			return err
 		}
@@ -275,6 +281,7 @@ type loaded struct {
 	raw      []byte       // bytes of the newest good generation
 	previous *trial.State // of the generation before, when it is readable
 	found    bool
+	newest   bool // state.json itself was readable
 	damage   []error
 }
 
@@ -296,7 +303,7 @@ func (d disk) load() loaded {
 		case err != nil:
 			l.damage = append(l.damage, err)
 		case !l.found:
-			l.number, l.body, l.raw, l.found = number, b, raw, true
+			l.number, l.body, l.raw, l.found, l.newest = number, b, raw, true, name == stateFile
 		default:
 			l.previous = &b.Trial
 		}
@@ -347,7 +354,7 @@ func (d disk) digests() ([]slipstream.Digest, error) {
 
 // leftovers removes what an interrupted write left: unfinished trees and temporary files.
 func (d disk) leftovers() error {
-	for _, folder := range []string{"", "trust", "releases", "fetch"} {
+	for _, folder := range []string{"", "trust", filepath.Join("trust", "roots"), "releases", "fetch"} {
 		entries, err := d.ReadDir(d.path(folder))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	maxOutbox      = 500 // events kept while no server is reached; the oldest are dropped
+	maxOutbox      = 500     // events kept while no server is reached; the oldest are dropped
+	maxOutboxBytes = 1 << 20 // of their texts
 	reportBatch    = 100
 	maxReportReply = 256 << 10
 )
@@ -31,9 +32,16 @@ func (c *Client) complete(e slipstream.Event) slipstream.Event {
 	return e
 }
 
+// bounded drops the oldest events of an outbox that became too long.
 func bounded(outbox []slipstream.Event) []slipstream.Event {
 	if over := len(outbox) - maxOutbox; over > 0 {
-		return outbox[over:]
+		outbox = outbox[over:]
+	}
+	room := maxOutboxBytes
+	for i, e := range slices.Backward(outbox) {
+		if room -= len(e.Detail) + len(e.Value) + len(e.Metric) + len(e.Rollout) + len(e.Reason); room < 0 {
+			return outbox[i+1:]
+		}
 	}
 	return outbox
 }

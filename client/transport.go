@@ -126,7 +126,8 @@ func (n *network) demote() {
 	}
 }
 
-// worse keeps the error that tells more: "not found" over silence, a refusal of bytes over both.
+// worse keeps the error that tells more: "not found" over silence, a refusal of bytes over both, and over all a signature
+// that a newer root may explain.
 func worse(a, b error) error {
 	rank := func(err error) int {
 		switch {
@@ -136,6 +137,8 @@ func worse(a, b error) error {
 			return 1
 		case errors.Is(err, slipstream.ErrNotFound):
 			return 2
+		case asksForRoots(err):
+			return 4
 		}
 		return 3
 	}
@@ -143,6 +146,12 @@ func worse(a, b error) error {
 		return a
 	}
 	return b
+}
+
+// asksForRoots reports whether a newer root may make a refused document good.
+func asksForRoots(err error) bool {
+	reason := slipstream.ReasonOf(err, "")
+	return reason == slipstream.ReasonSignatureInvalid || reason == slipstream.ReasonExpiredRoot
 }
 
 func retryable(err error) bool {
@@ -238,15 +247,16 @@ func jitter(rand io.Reader, bound time.Duration) time.Duration {
 	return time.Duration(binary.BigEndian.Uint64(b[:]) % uint64(bound))
 }
 
-// document asks for one small document of at most limit bytes. body makes it a POST of JSON.
-func (n *network) document(ctx context.Context, method, path string, body []byte, limit int) ([]byte, error) {
-	var raw []byte
-	err := n.do(ctx, call{method: method, path: path, body: body}, func(r *http.Response) error {
-		var err error
-		raw, err = readCapped(r.Body, limit, path)
-		return err
+// document asks for one small document of at most limit bytes, until accept takes what a server says. body makes it a
+// POST of JSON.
+func (n *network) document(ctx context.Context, method, path string, body []byte, limit int, accept func(raw []byte) error) error {
+	return n.do(ctx, call{method: method, path: path, body: body}, func(r *http.Response) error {
+		raw, err := readCapped(r.Body, limit, path)
+		if err != nil {
+			return err
+		}
+		return accept(raw)
 	})
-	return raw, err
 }
 
 // readCapped reads at most limit bytes and one more: a longer body is refused without reading it.

@@ -19,24 +19,39 @@ import (
 
 const rootCheckEvery = 24 * time.Hour
 
-// newestRoot is the newer of the shipped and the stored root.
-func (c *Client) newestRoot() *sign.Trust {
-	raw, err := c.disk.read(c.disk.path("trust", "root.json"), slipstream.MaxRootBytes)
-	if errors.Is(err, fs.ErrNotExist) {
-		return c.root
+// storedChain walks from the shipped root over the stored ones, oldest first. What lies in the directory is not trusted
+// for being there: a root that no chain of signatures from the shipped one leads to is ignored, and what follows is asked
+// for again.
+func (c *Client) storedChain() []*sign.Trust {
+	var chain []*sign.Trust
+	trust := c.root
+	for range maxStoredRoots {
+		raw, err := c.disk.read(c.disk.rootFile(trust.Root().Version+1), slipstream.MaxRootBytes)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		var next *sign.Trust
+		if err == nil {
+			next, err = trust.Next(raw)
+		}
+		if err != nil {
+			c.log.Error("a stored root is ignored", "version", trust.Root().Version+1, "error", err)
+			break
+		}
+		chain, trust = append(chain, next), next
 	}
-	var stored *sign.Trust
-	if err == nil {
-		stored, err = sign.OpenRoot(raw)
+	return chain
+}
+
+// maxStoredRoots bounds the walk at the start: far more than keys are changed while one shell is in use.
+const maxStoredRoots = 1024
+
+// takeChain puts the newest root that can be trusted in force. mu is held.
+func (c *Client) takeChain() {
+	c.chain, c.trust = c.storedChain(), c.root
+	if n := len(c.chain); n > 0 {
+		c.trust = c.chain[n-1]
 	}
-	if err != nil {
-		c.log.Error("the stored root is not usable", "error", err)
-		return c.root
-	}
-	if stored.Root().App != c.cfg.App || stored.Root().Version <= c.root.Root().Version {
-		return c.root
-	}
-	return stored
 }
 
 // keepShippedRoot puts the shipped root where the newest one is looked for.
@@ -62,16 +77,18 @@ func (c *Client) walkRoots(ctx context.Context) error {
 		c.mu.Lock()
 		trust := c.trust
 		c.mu.Unlock()
-		raw, err := c.net.document(ctx, http.MethodGet, fmt.Sprintf("/v1/apps/%s/roots/%d", c.cfg.App, trust.Root().Version+1), nil, slipstream.MaxRootBytes)
+		version := trust.Root().Version + 1
+		var next *sign.Trust
+		err := c.net.document(ctx, http.MethodGet, fmt.Sprintf("/v1/apps/%s/roots/%d", c.cfg.App, version), nil, slipstream.MaxRootBytes, func(raw []byte) error {
+			var err error
+			next, err = trust.Next(raw)
+			return err
+		})
 		if errors.Is(err, slipstream.ErrNotFound) {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("fetch root %d: %w", trust.Root().Version+1, err)
-		}
-		next, err := trust.Next(raw)
-		if err != nil {
-			return fmt.Errorf("accept root %d: %w", trust.Root().Version+1, err)
+			return fmt.Errorf("fetch root %d: %w", version, err)
 		}
 		if err := c.adoptRoot(next); err != nil {
 			return err
@@ -92,11 +109,14 @@ func (c *Client) adoptRoot(next *sign.Trust) error {
 	if err := c.own(); err != nil {
 		return err
 	}
+	if err := c.disk.write(c.disk.rootFile(next.Root().Version), next.Envelope()); err != nil {
+		return storage("keep root", err)
+	}
 	if err := c.disk.write(c.disk.path("trust", "root.json"), next.Envelope()); err != nil {
 		return storage("keep root", err)
 	}
 	same := next.StateRoleEqual(c.trust)
-	c.trust = next
+	c.trust, c.chain = next, append(slices.Clip(c.chain), next)
 	c.log.Info("root", "version", next.Root().Version)
 	if same {
 		return nil

@@ -163,11 +163,18 @@ func Enroll(s State, env Env, pkg, rollout, arm string, release slipstream.Diges
 	if t.Enrolled == nil {
 		t.Enrolled = map[string]string{}
 	}
+	for _, id := range slices.Sorted(maps.Keys(t.Enrolled)) {
+		if len(t.Enrolled) < maxEnrolled {
+			break
+		}
+		delete(t.Enrolled, id) // told again if it ever comes back
+	}
 	t.Enrolled[rollout] = arm
 	running := t.Running(t.env, pkg)
 	t.Controls = slices.DeleteFunc(t.Controls, func(c Control) bool { return c.Rollout == rollout })
 	if arm == slipstream.ArmControl {
 		t.Controls = append(t.Controls, Control{Package: pkg, Rollout: rollout, Release: running.Digest})
+		t.Controls = t.Controls[max(len(t.Controls)-maxControls, 0):]
 	}
 	t.tell(slipstream.Event{Kind: slipstream.KindEnrolled, Package: pkg, Release: release, Running: running.Digest, Rollout: rollout, Arm: arm})
 	return t.State, t.events

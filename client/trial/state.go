@@ -111,7 +111,12 @@ const (
 	PointsUnknown = 2
 )
 
-const maxRefusals = 32 // kept per device; the oldest is forgotten
+// Bounds of what a device remembers. Of refusals and controls the oldest is forgotten.
+const (
+	maxRefusals = 32
+	maxControls = 64
+	maxEnrolled = 512
+)
 
 // WithDefaults fills in what is zero.
 func (r Rules) WithDefaults() Rules {
