@@ -18,6 +18,9 @@ import (
 // MaxBlob bounds one blob: what a single file of a release may weigh.
 const MaxBlob = 16 << 30
 
+// headerStored tells a stored blob from an unfinished upload that happens to be as long.
+const headerStored = "Upload-Stored"
+
 const (
 	stallTimeout = time.Minute      // an upload that sends nothing, or that the blob store takes nothing of, for so long is given up
 	loginTimeout = 10 * time.Second // for the look at a token: a database that hangs is told before anything is begun
@@ -67,7 +70,7 @@ func (s *Server) upload(method, path, summary string, fn func(http.ResponseWrite
 
 func (s *Server) headBlob(w http.ResponseWriter, r *http.Request, d slipstream.Digest) error {
 	info, err := s.cfg.Blobs.Stat(r.Context(), d)
-	offset := info.Size
+	offset, stored := info.Size, err == nil
 	if errors.Is(err, slipstream.ErrNotFound) {
 		offset, err = 0, nil
 		if s.cfg.Spool != nil {
@@ -78,6 +81,7 @@ func (s *Server) headBlob(w http.ResponseWriter, r *http.Request, d slipstream.D
 		return err
 	}
 	w.Header().Set("Upload-Offset", strconv.FormatInt(offset, 10))
+	w.Header().Set(headerStored, strconv.FormatBool(stored))
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	return nil
@@ -113,6 +117,12 @@ func (s *Server) patchBlob(w http.ResponseWriter, r *http.Request, d slipstream.
 		return err
 	}
 	defer release()
+	if there, err := s.cfg.Spool.Offset(d); err == nil && there > size {
+		// Longer than the blob can be: whoever sent that, it is in the way of what is right.
+		if err := s.cfg.Spool.Remove(d); err != nil {
+			return err
+		}
+	}
 	_, body, stop := s.patient(w, r)
 	defer stop()
 	have, err := s.cfg.Spool.Append(d, offset, size, body)

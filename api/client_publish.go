@@ -108,12 +108,9 @@ func (c *Client) PutBlob(ctx context.Context, app string, b publish.Blob) error 
 	}
 	moved := 0
 	for {
-		offset, err := c.uploaded(ctx, app, b.Digest)
-		if err != nil {
+		offset, stored, err := c.uploaded(ctx, app, b.Digest)
+		if err != nil || stored {
 			return err
-		}
-		if offset == b.Size {
-			return nil
 		}
 		err = c.uploadFrom(ctx, app, b, offset)
 		var remote *ProblemError
@@ -125,10 +122,9 @@ func (c *Client) PutBlob(ctx context.Context, app string, b publish.Blob) error 
 	}
 }
 
-// uploaded says how many bytes of the blob the server has: its whole size when it is stored.
-func (c *Client) uploaded(ctx context.Context, app string, digest slipstream.Digest) (int64, error) {
-	var offset int64
-	err := c.retry(ctx, true, func() error {
+// uploaded says how many bytes of the blob the server has, and whether they are stored for good.
+func (c *Client) uploaded(ctx context.Context, app string, digest slipstream.Digest) (offset int64, stored bool, err error) {
+	err = c.retry(ctx, true, func() error {
 		req, err := c.request(ctx, http.MethodHead, appPath(app, "blobs", string(digest)), nil, nil)
 		if err != nil {
 			return err
@@ -142,22 +138,25 @@ func (c *Client) uploaded(ctx context.Context, app string, digest slipstream.Dig
 		if err != nil {
 			return fmt.Errorf("server answered no upload offset: %w", err)
 		}
+		stored = res.Header.Get(headerStored) == "true"
 		return nil
 	})
-	return offset, err
+	return offset, stored, err
 }
 
 func (c *Client) uploadFrom(ctx context.Context, app string, b publish.Blob, offset int64) error {
-	for offset < b.Size {
-		n := min(chunkUpload, b.Size-offset)
-		from := offset
+	for {
+		// Everything may be there and not yet stored: then an empty part asks for that.
+		n := max(0, min(chunkUpload, b.Size-offset))
+		from := min(offset, b.Size)
 		err := c.retry(ctx, true, func() error { return c.upload(ctx, http.MethodPatch, app, b, from, n) })
 		if err != nil {
 			return err
 		}
-		offset += n
+		if offset += n; offset >= b.Size {
+			return nil
+		}
 	}
-	return nil
 }
 
 // upload sends n bytes of b from offset on.

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -259,5 +262,32 @@ func TestContainersAreBuiltForWhatLacksThem(t *testing.T) {
 		if !full || len(r.Containers) < least {
 			t.Errorf("containers of %s: %+v", d.Short(), r.Containers)
 		}
+	}
+}
+
+// Everything arrived and nothing was stored: the server was killed in between, or somebody else sent as many bytes.
+func TestACompleteUploadThatIsNotStoredIsFinished(t *testing.T) {
+	for name, spoiled := range map[string]func([]byte) []byte{
+		"all bytes are right":    func(b []byte) []byte { return b },
+		"other bytes":            func(b []byte) []byte { return make([]byte, len(b)) },
+		"more than there can be": func(b []byte) []byte { return append(bytes.Clone(b), 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.shop()
+			content := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // 16 MiB: sent in parts
+			d := slipstream.DigestOf(sha256.Sum256(content))
+			w.must(os.WriteFile(filepath.Join(w.spooled, string(d)), spoiled(content), 0o600))
+			b := publish.Blob{Digest: d, Size: int64(len(content)), Open: func(offset int64) (io.ReadCloser, error) {
+				return io.NopCloser(bytes.NewReader(content[offset:])), nil
+			}}
+			c := w.client("publisher")
+			if err := c.PutBlob(w.ctx, "shop", b); err != nil {
+				w.must(c.PutBlob(w.ctx, "shop", b)) // the wrong bytes are gone now
+			}
+			if _, err := w.blobs.Stat(w.ctx, d); err != nil {
+				t.Errorf("said to be there: %v", err)
+			}
+		})
 	}
 }

@@ -191,15 +191,16 @@ func (s *Server) authorize(r *http.Request, need auth.Action, app string) (auth.
 	if s.cfg.Sender != nil {
 		sender = s.cfg.Sender(r)
 	}
-	if wait := s.cfg.Limiter.Wait(sender); wait > 0 {
-		p := newProblem(http.StatusTooManyRequests, CodeTooMany, "too many failed logins from this address")
-		p.retryAfter = int(wait/time.Second) + 1
-		return auth.Principal{}, p
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.LoginTimeout)
 	defer cancel()
 	who, err := s.cfg.Tokens.Authenticate(ctx, r.Header.Get("Authorization"))
 	if errors.Is(err, auth.ErrUnauthorized) {
+		// Only failures are slowed down: a valid token works from an address that others share and misuse.
+		if wait := s.cfg.Limiter.Wait(sender); wait > 0 {
+			p := newProblem(http.StatusTooManyRequests, CodeTooMany, "too many failed logins from this address")
+			p.retryAfter = int(wait/time.Second) + 1
+			return auth.Principal{}, p
+		}
 		if r.Header.Get("Authorization") != "" {
 			s.cfg.Limiter.Failed(sender)
 		}

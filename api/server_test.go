@@ -107,9 +107,12 @@ func TestFailedLoginsAreSlowedDown(t *testing.T) {
 			t.Fatalf("attempt %d: %d", i, res.StatusCode)
 		}
 	}
-	res, body := w.call("GET", "/v1/admin/whoami", w.secrets["owner"], "")
+	res, body := w.call("GET", "/v1/admin/whoami", "slp_wrong", "")
 	if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" {
 		t.Errorf("%d %s", res.StatusCode, body)
+	}
+	if res, _ := w.call("GET", "/v1/admin/whoami", w.secrets["owner"], ""); res.StatusCode != http.StatusOK {
+		t.Errorf("a valid token from the same address: %d, nobody may lock others out", res.StatusCode)
 	}
 	if res, _ := w.call("GET", "/v1/admin/whoami", w.secrets["owner"], "", "Test-Sender", "192.0.2.2"); res.StatusCode != http.StatusOK {
 		t.Errorf("another address: %d", res.StatusCode)

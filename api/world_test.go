@@ -35,6 +35,7 @@ type world struct {
 	tokens  *auth.Tokens
 	jobs    *api.Containers
 	url     string
+	spooled string // folder of unfinished uploads
 	now     time.Time
 	secrets map[string]string // by name
 	release sign.Signer
@@ -65,7 +66,8 @@ func newWorld(t *testing.T) *world {
 	keys, err := rollout.OpenKeys(w.ctx, st, bytes.Repeat([]byte{1}, 32))
 	w.must(err)
 	w.tokens = auth.New(auth.Config{Store: w.store})
-	spool, err := api.OpenSpool(t.TempDir(), nil)
+	w.spooled = t.TempDir()
+	spool, err := api.OpenSpool(w.spooled, nil)
 	w.must(err)
 	w.jobs = api.NewContainers(w.store, w.blobs, t.TempDir(), nil)
 	s := api.New(api.Config{Store: w.store, Blobs: w.blobs, Tokens: w.tokens, Spool: spool, Jobs: w.jobs,

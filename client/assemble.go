@@ -285,7 +285,7 @@ func (b *builder) publish() error {
 
 // byContainer builds the tree from one container.
 func (c *Client) byContainer(ctx context.Context, w *wanted, base *tree, k slipstream.Container) error {
-	part, err := c.download(ctx, "/v1/containers/"+string(k.SHA256), k.SHA256, k.Size, &w.bytes)
+	part, err := c.download(ctx, w, "/v1/containers/"+string(k.SHA256), k.SHA256, k.Size)
 	if err != nil {
 		return err
 	}
@@ -370,7 +370,7 @@ func (c *Client) blob(ctx context.Context, b *builder, f slipstream.File) error 
 		}
 		return out.Close()
 	}
-	part, err := c.download(ctx, "/v1/blobs/"+string(f.SHA256), f.SHA256, f.Size, &b.w.bytes)
+	part, err := c.download(ctx, b.w, "/v1/blobs/"+string(f.SHA256), f.SHA256, f.Size)
 	if err != nil {
 		return err
 	}

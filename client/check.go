@@ -47,7 +47,7 @@ type ruling struct {
 // Check asks the servers what this device should run, keeps the accepted answer, and acts on what needs no download:
 // withdrawn releases are left, refusals are lifted, group memberships are reported. It downloads no release.
 func (c *Client) Check(ctx context.Context) (*Checked, error) {
-	release, err := c.takeTurn(ctx)
+	ctx, release, err := c.takeTurn(ctx)
 	if err != nil {
 		return nil, err
 	}

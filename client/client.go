@@ -76,7 +76,8 @@ type Config struct {
 
 // Hooks are called by the client on its own goroutines, one at a time; they must not call the client. All may be nil.
 type Hooks struct {
-	// Prompt asks the user whether to apply a staged update now. The answer does not matter when it is mandatory.
+	// Prompt asks the user whether to apply a staged update now. The answer does not matter when it is mandatory. Checks go
+	// on while it is open; it ends when ctx does.
 	Prompt func(ctx context.Context, o Offer) bool
 	// Restart says that the host should start again now: what is staged is meant to run at once, or what runs must be left.
 	Restart func(ctx context.Context, c Change)
@@ -117,6 +118,9 @@ type Client struct {
 	turn chan struct{} // holds one value: whoever has it checks, fetches or stages
 	wake chan wakeUp
 	told chan struct{} // something was put into the outbox
+
+	parts  map[slipstream.Digest]bool // objects that the last fetch asked for; of whoever has the turn
+	asking sync.Mutex                 // one question to the host at a time
 
 	mu       sync.Mutex // guards all below, and the order of writes
 	lock     io.Closer  // nil: another process may change things, we may not
@@ -284,10 +288,11 @@ func (c *Client) own() error {
 	if err := c.identify(); err != nil {
 		c.log.Warn("the device has no lasting id", "error", err)
 	}
-	if c.trust == c.root { // the shipped one is the newest
-		if err := c.keepShippedRoot(); err != nil {
-			c.log.Warn("the root is not kept", "error", err)
-		}
+	if err := c.keepRoot(); err != nil {
+		c.log.Warn("the root is not kept", "error", err)
+	}
+	if err := c.unstageRevoked(); err != nil {
+		c.log.Warn("a staged release of a former key stays", "error", err)
 	}
 	if want := c.cfg.Channel; want != "" && want != c.channel {
 		if err := c.changeChannel(want); err != nil {
@@ -484,7 +489,7 @@ func (c *Client) ChangeChannel(ctx context.Context, channel string) error {
 	if err := slipstream.CheckName("channel", channel); err != nil {
 		return err
 	}
-	release, err := c.takeTurn(ctx)
+	_, release, err := c.takeTurn(ctx)
 	if err != nil {
 		return err
 	}
@@ -508,20 +513,24 @@ func (c *Client) changeChannel(channel string) error {
 	return nil
 }
 
-// takeTurn waits until nobody else checks, fetches or stages.
-func (c *Client) takeTurn(ctx context.Context) (release func(), err error) {
+// takeTurn waits until nobody else checks, fetches or stages. The context that it gives ends with the client too.
+func (c *Client) takeTurn(ctx context.Context) (_ context.Context, release func(), err error) {
 	select {
 	case c.turn <- struct{}{}:
-		return func() { <-c.turn }, nil
+		ctx, cancel := context.WithCancel(ctx)
+		unhook := context.AfterFunc(c.behind, cancel)
+		return ctx, func() { unhook(); cancel(); <-c.turn }, nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return ctx, nil, context.Cause(ctx)
 	}
 }
 
-// Close ends what runs behind and gives the directory up. What was started keeps running; its end can no longer be told.
+// Close ends what is under way, waits for it, and gives the directory up. What was started keeps running; its end can no longer be told.
 func (c *Client) Close() error {
 	c.stop()
 	c.cleanup.Wait()
+	c.turn <- struct{}{} // whoever writes must be done before another process may
+	defer func() { <-c.turn }()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true

@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/client/trial"
+	"github.com/slipstream-ota/slipstream/decide"
 	"github.com/slipstream-ota/slipstream/sign"
 )
 
@@ -19,7 +20,7 @@ import (
 // works when the device's clock makes every state look expired. What it names must still pass the anchor rule, the
 // floor and the manifest's checks here.
 func (c *Client) CheckDecision(ctx context.Context) (*Checked, error) {
-	release, err := c.takeTurn(ctx)
+	ctx, release, err := c.takeTurn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -121,11 +122,28 @@ func (c *Client) ruleByDecision(pkg string, d slipstream.PackageDecision) ruling
 	case d.Verdict == slipstream.VerdictRollback || d.Verdict == slipstream.VerdictBlocked:
 		r.leave = true
 		local := c.local(pkg)
-		if r.embedded = !local.RunningEmbedded; len(local.Held) > 0 {
-			r.fallback, r.embedded = &local.Held[0].Digest, false
+		r.embedded = !local.RunningEmbedded
+		if held := c.wayBack(pkg, local); held != "" {
+			r.fallback, r.embedded = &held, false
 		}
 	}
 	return r
+}
+
+// wayBack is the newest release in local that may be fallen back to: it fits the shell, and by the last state known it is
+// neither withdrawn nor below its floor; "" when there is none. Refused releases are not held. mu is held.
+func (c *Client) wayBack(pkg string, local decide.Local) slipstream.Digest {
+	why := func(trial.Release) slipstream.Reason { return "" }
+	if last, _ := c.lastState(); last != nil {
+		why = c.victims(last, pkg)
+	}
+	for _, h := range local.Held {
+		refused := slices.ContainsFunc(local.Refused, func(f decide.Refusal) bool { return f.Digest == h.Digest })
+		if !refused && c.fits(h.Runtime) && why(trial.Release{Digest: h.Digest, Seq: h.Seq}) == "" {
+			return h.Digest
+		}
+	}
+	return ""
 }
 
 // forbids applies the client's own rules to a release that a decision names: refusals, the floor that the last state

@@ -16,7 +16,10 @@ import (
 	"github.com/slipstream-ota/slipstream/sign"
 )
 
-const maxContainerList = 256 << 10
+const (
+	maxContainerList = 256 << 10
+	blobSlack        = 64 << 10 // bytes above twice the signed sizes that single blobs may bring
+)
 
 // Offer is a release that this device is to take. Leaving says that what runs must be left for it.
 type Offer struct {
@@ -36,6 +39,7 @@ type wanted struct {
 	manifest *slipstream.Manifest
 	envelope []byte
 	bytes    int64  // that came over the network
+	budget   int64  // how many may
 	codec    string // "" when the tree was there already
 }
 
@@ -92,6 +96,7 @@ func (c *Client) obtain(ctx context.Context, w *wanted) error {
 		c.log.Debug("no list of containers", "error", err)
 	}
 	var errs []error
+	w.budget = 2 * (w.manifest.Size() + slipstream.ContainerOverhead)
 	for _, k := range c.candidates(w, base, list) {
 		err := c.byContainer(ctx, w, base, k)
 		if err == nil {
@@ -102,6 +107,7 @@ func (c *Client) obtain(ctx context.Context, w *wanted) error {
 		}
 		errs = append(errs, err)
 	}
+	w.budget = w.bytes + 2*w.manifest.Size() + blobSlack
 	if err := c.byFiles(ctx, w); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
@@ -148,11 +154,12 @@ func (c *Client) candidates(w *wanted, base *tree, list []slipstream.Container) 
 }
 
 // download gets an immutable object into fetch/<sha256>.part, going on where an earlier attempt stopped, and gives the
-// file's name once its bytes are those that sum names. It adds what came over the network to received.
-func (c *Client) download(ctx context.Context, path string, sum slipstream.Digest, size int64, received *int64) (string, error) {
+// file's name once its bytes are those that sum names.
+func (c *Client) download(ctx context.Context, w *wanted, path string, sum slipstream.Digest, size int64) (string, error) {
+	c.parts[sum] = true
 	part := c.disk.path("fetch", string(sum)+".part")
 	for attempt := 0; ; attempt++ {
-		if err := c.fill(ctx, path, part, sum, size, received); err != nil {
+		if err := c.fill(ctx, w, path, part, sum, size); err != nil {
 			return "", fmt.Errorf("download %s: %w", path, err)
 		}
 		err := c.checkPart(part, sum, size)
@@ -166,27 +173,30 @@ func (c *Client) download(ctx context.Context, path string, sum slipstream.Diges
 }
 
 // fill downloads until part holds size bytes. An attempt that brought something does not count as a failure.
-func (c *Client) fill(ctx context.Context, path, part string, sum slipstream.Digest, size int64, received *int64) error {
+func (c *Client) fill(ctx context.Context, w *wanted, path, part string, sum slipstream.Digest, size int64) error {
 	watched, count, stop := c.net.pace(ctx, size)
 	defer stop()
-	// A server that begins anew each time must not make a device download without end.
-	budget := 2*size + slipstream.ContainerOverhead
+	// A server that begins anew each time, or gives wrong bytes, must not make a device download without end.
+	spend := func(n int) error {
+		count(n)
+		if w.bytes += int64(n); w.bytes > w.budget {
+			return slipstream.Refuse(slipstream.ReasonTooLarge, path, "%d bytes came for a release of %d", w.bytes, w.manifest.Size())
+		}
+		return nil
+	}
 	for {
 		before := c.partSize(part, size)
 		if before == size {
 			return nil
 		}
-		if budget < size-before {
-			return slipstream.Refuse(slipstream.ReasonNetwork, path, "twice its %d bytes came and it is not whole", size)
-		}
-		err := c.fillOnce(watched, path, part, sum, size, func(n int) { count(n); *received += int64(n); budget -= int64(n) })
+		err := c.fillOnce(watched, path, part, sum, size, spend)
 		if err != nil && (watched.Err() != nil || !retryable(err) || c.partSize(part, size) <= before) {
 			return err
 		}
 	}
 }
 
-func (c *Client) fillOnce(ctx context.Context, path, part string, sum slipstream.Digest, size int64, count func(int)) error {
+func (c *Client) fillOnce(ctx context.Context, path, part string, sum slipstream.Digest, size int64, spend func(int) error) error {
 	var have int64
 	header := func() http.Header {
 		h := http.Header{}
@@ -201,14 +211,14 @@ func (c *Client) fillOnce(ctx context.Context, path, part string, sum slipstream
 		if r.StatusCode == http.StatusOK {
 			have = 0
 		} else if !strings.HasPrefix(r.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)) {
-			return slipstream.Refuse(slipstream.ReasonContainerInvalid, path, "the answer is another range: %q", r.Header.Get("Content-Range"))
+			return slipstream.Refuse(slipstream.ReasonContainerInvalid, path, "the answer is another range: %.80q", r.Header.Get("Content-Range"))
 		}
-		return c.pour(r.Body, part, have, size, count)
+		return c.pour(r.Body, part, have, size, spend)
 	})
 }
 
 // pour writes a body behind the have bytes of part, at most up to size. One byte more is refused.
-func (c *Client) pour(body io.Reader, part string, have, size int64, count func(int)) (err error) {
+func (c *Client) pour(body io.Reader, part string, have, size int64, spend func(int) error) (err error) {
 	open := c.disk.Append
 	if have == 0 {
 		open = func(name string) (File, error) { return c.disk.Create(name, 0o600) }
@@ -221,7 +231,9 @@ func (c *Client) pour(body io.Reader, part string, have, size int64, count func(
 	buf := make([]byte, 64<<10)
 	for left := size - have; ; {
 		n, rerr := body.Read(buf[:min(int64(len(buf)), left+1)])
-		count(n)
+		if err := spend(n); err != nil {
+			return err
+		}
 		if int64(n) > left {
 			return errors.Join(slipstream.Refuse(slipstream.ReasonTooLarge, part, "more than %d bytes", size), c.disk.Remove(part))
 		}

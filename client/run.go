@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
@@ -27,8 +28,13 @@ type wakeUp struct {
 // server sets, and whenever Wake is called. Reports go out as they come up. It returns nil when ctx ends.
 func (c *Client) Run(ctx context.Context) error {
 	failures := 0
+	var asked sync.WaitGroup
+	defer asked.Wait()
 	for {
-		updated, err := c.Update(ctx)
+		updated, err := c.updateQuietly(ctx, c.cfg.Packages)
+		if updated != nil && len(updated.Staged) > 0 {
+			asked.Go(func() { c.offerNow(ctx, updated.Staged) }) // a question that stays open holds up no check
+		}
 		if ctx.Err() != nil {
 			return nil
 		}

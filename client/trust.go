@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/client/trial"
 	"github.com/slipstream-ota/slipstream/sign"
 )
 
@@ -54,13 +55,37 @@ func (c *Client) takeChain() {
 	}
 }
 
-// keepShippedRoot puts the shipped root where the newest one is looked for.
-func (c *Client) keepShippedRoot() error {
+// keepRoot puts the newest root where people and tools look for it.
+func (c *Client) keepRoot() error {
 	path := c.disk.path("trust", "root.json")
-	if raw, err := c.disk.read(path, slipstream.MaxRootBytes); err == nil && bytes.Equal(raw, c.root.Envelope()) {
+	if raw, err := c.disk.read(path, slipstream.MaxRootBytes); err == nil && bytes.Equal(raw, c.trust.Envelope()) {
 		return nil
 	}
-	return c.disk.write(path, c.root.Envelope())
+	return c.disk.write(path, c.trust.Envelope())
+}
+
+// unstageRevoked takes out of the line what the newest root's release role did not sign: its key may have been stolen.
+// When the publisher signed the release anew, the next check brings it back. mu is held.
+func (c *Client) unstageRevoked() error {
+	s := c.body.Trial
+	for _, pkg := range c.cfg.Packages {
+		r, waiting := s.StagedFor(pkg)
+		if !waiting {
+			continue
+		}
+		raw, err := c.disk.read(c.disk.manifestFile(r.Digest), slipstream.MaxManifestBytes)
+		if err != nil {
+			continue // a start finds out
+		}
+		if _, _, err := c.trust.Manifest(raw); err != nil {
+			c.log.Warn("a staged release is not of the newest keys", "package", pkg, "version", r.Version, "error", err)
+			s = trial.Unstage(s, c.env(), pkg)
+		}
+	}
+	if len(s.Staged) == len(c.body.Trial.Staged) {
+		return nil
+	}
+	return c.step(s, nil)
 }
 
 // roleKey is equal for equal state roles.
@@ -118,6 +143,9 @@ func (c *Client) adoptRoot(next *sign.Trust) error {
 	same := next.StateRoleEqual(c.trust)
 	c.trust, c.chain = next, append(slices.Clip(c.chain), next)
 	c.log.Info("root", "version", next.Root().Version)
+	if err := c.unstageRevoked(); err != nil {
+		return err
+	}
 	if same {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
@@ -29,8 +30,17 @@ func (c *Client) Update(ctx context.Context) (*Updated, error) {
 	return c.update(ctx, c.cfg.Packages)
 }
 
+// update asks the host about what it staged only after it gave the turn back: a question may stay open for long.
 func (c *Client) update(ctx context.Context, packages []string) (*Updated, error) {
-	release, err := c.takeTurn(ctx)
+	out, err := c.updateQuietly(ctx, packages)
+	if out != nil && len(out.Staged) > 0 {
+		c.offerNow(ctx, out.Staged)
+	}
+	return out, err
+}
+
+func (c *Client) updateQuietly(ctx context.Context, packages []string) (*Updated, error) {
+	ctx, release, err := c.takeTurn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -40,18 +50,32 @@ func (c *Client) update(ctx context.Context, packages []string) (*Updated, error
 		return nil, err
 	}
 	out := &Updated{Checked: checked}
+	c.tellArms(ctx, checked)
 	fetched, err := c.fetch(ctx, out, packages)
-	if full := classify(err) == slipstream.ReasonDiskFull; full || err == nil && len(packages) == len(c.cfg.Packages) {
-		c.dropParts()
-	}
-	return out, errors.Join(err, c.stage(ctx, out, fetched))
+	c.dropParts(err == nil && len(packages) == len(c.cfg.Packages) || classify(err) == slipstream.ReasonDiskFull)
+	return out, errors.Join(err, c.stage(out, fetched))
 }
 
-// dropParts removes what is left of downloads: nobody wants them once nothing is wanting, and on a full disk they are in
-// the way of everything else.
-func (c *Client) dropParts() {
+// tellArms sends which arms the device is in before it downloads anything: what fails later must not fail unseen. When no
+// server takes it in the time of one document, the report waits and the download goes on.
+func (c *Client) tellArms(ctx context.Context, checked *Checked) {
+	offered := slices.ContainsFunc(slices.Collect(maps.Values(checked.Answers)), func(a Answer) bool { return a.Offer != nil })
+	if !offered || !slices.ContainsFunc(c.Pending(), func(e slipstream.Event) bool { return e.Kind == slipstream.KindEnrolled }) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Limits.Document)
+	defer cancel()
+	c.flush(ctx)
+}
+
+// dropParts removes partial downloads that nobody will go on with: those of objects that the fetch before it did not ask
+// for, or all.
+func (c *Client) dropParts(all bool) {
 	entries, err := c.disk.ReadDir(c.disk.path("fetch"))
 	for _, e := range entries {
+		if name, _ := strings.CutSuffix(e.Name(), ".part"); !all && c.parts[slipstream.Digest(name)] {
+			continue
+		}
 		err = errors.Join(err, c.disk.Remove(c.disk.path("fetch", e.Name())))
 	}
 	if err != nil {
@@ -65,6 +89,7 @@ type set map[string]*wanted
 // fetch brings what is offered onto the disk. A package that fails does not hold up others that do not need it.
 func (c *Client) fetch(ctx context.Context, out *Updated, packages []string) ([]set, error) {
 	var errs []error
+	c.parts = map[slipstream.Digest]bool{}
 	wants := map[string]*wanted{}
 	targets := map[string]trial.Release{}
 	for _, pkg := range slices.Sorted(maps.Keys(out.Answers)) {
@@ -138,8 +163,8 @@ func (w *wanted) release() trial.Release {
 	return r
 }
 
-// stage puts the sets in line for the next cold start and asks for one where the apply rules say so.
-func (c *Client) stage(ctx context.Context, out *Updated, sets []set) error {
+// stage puts the sets in line for the next cold start.
+func (c *Client) stage(out *Updated, sets []set) error {
 	var errs []error
 	for _, s := range sets {
 		fresh, err := c.stageSet(s)
@@ -148,9 +173,6 @@ func (c *Client) stage(ctx context.Context, out *Updated, sets []set) error {
 			continue
 		}
 		out.Staged = append(out.Staged, fresh...)
-	}
-	if len(out.Staged) > 0 {
-		c.offerNow(ctx, out.Staged)
 	}
 	return errors.Join(errs...)
 }
@@ -195,6 +217,8 @@ func (c *Client) stageSet(s set) ([]Offer, error) {
 
 // offerNow asks the host to start again where the apply mode says so: at once, or when the user agrees.
 func (c *Client) offerNow(ctx context.Context, staged []Offer) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	h := c.cfg.Hooks
 	var now []Offer
 	for _, o := range staged {

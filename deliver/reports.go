@@ -22,10 +22,10 @@ func (s *Server) reports(w http.ResponseWriter, r *http.Request) error {
 	}
 	free := s.limitReading(w)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, report.MaxBody))
-	free()
 	if err != nil {
-		return readError(err)
+		return readError(err) // the deadline stays: what is left of the body is not waited for
 	}
+	free()
 	batch, err := report.ParseEvents(body)
 	if err != nil {
 		return err

@@ -10,8 +10,20 @@ import (
 	"github.com/slipstream-ota/slipstream"
 )
 
-// MaxVersionBytes bounds a release's free-text version.
+// MaxVersionBytes bounds a release's free-text version, and the id of a rollout.
 const MaxVersionBytes = 128
+
+// Caps on what a device remembers of a document, so that no signer can fill its memory. All of them are far above what
+// the tools write.
+const (
+	maxFallback     = 256 // releases that one may be left for
+	maxRequired     = 256 // packages that a release needs, and releases named for each
+	maxRuntimeBytes = 1 << 10
+	maxReasonBytes  = 64
+	maxMessageBytes = 4 << 10 // for the user, in apply
+	maxModeBytes    = 32
+	maxPackages     = 256 // in one decision
+)
 
 func malformed(what string, err error) error {
 	if err == nil {
@@ -37,6 +49,9 @@ func checkManifest(m *slipstream.Manifest) error {
 	}
 	if m.Entry != "" && !slices.ContainsFunc(m.Files, func(f slipstream.File) bool { return f.Path == m.Entry }) {
 		return fmt.Errorf("entry %q is not one of the files", m.Entry)
+	}
+	if len(m.Fallback) > maxFallback || len(m.Requires) > maxRequired {
+		return fmt.Errorf("more than %d fallback edges or requirements", maxFallback)
 	}
 	if err := checkDigests("fallback", m.Fallback); err != nil {
 		return err
@@ -74,6 +89,8 @@ func checkRequirement(self, pkg string, r slipstream.Requirement) error {
 		return errors.New("a package cannot require itself")
 	case r.Digests != nil && len(r.Digests) == 0:
 		return errors.New("no release can satisfy an empty list")
+	case len(r.Digests) > maxRequired:
+		return fmt.Errorf("more than %d releases are named", maxRequired)
 	case r.MinSeq < 0:
 		return fmt.Errorf("seq %d is out of range", r.MinSeq)
 	}
@@ -83,6 +100,9 @@ func checkRequirement(self, pkg string, r slipstream.Requirement) error {
 func checkRuntime(r slipstream.Runtime) error {
 	if (r.Range == "") == (r.Fingerprint == "") {
 		return errors.New("runtime: exactly one of range and fingerprint is needed")
+	}
+	if len(r.Range)+len(r.Fingerprint) > maxRuntimeBytes {
+		return fmt.Errorf("runtime: more than %d bytes", maxRuntimeBytes)
 	}
 	return nil
 }
@@ -247,7 +267,14 @@ func checkRollout(r *slipstream.Rollout) error {
 	case r.Retry < 0 || r.Apply.Timeout < 0:
 		return errors.New("retry and timeout may not be negative")
 	}
-	return errors.Join(checkRuntime(r.Runtime), checkVersion(r.Version))
+	return errors.Join(checkRuntime(r.Runtime), checkVersion(r.Version), checkApply(r.Apply))
+}
+
+func checkApply(a slipstream.Apply) error {
+	if len(a.Message) > maxMessageBytes || len(a.Mode) > maxModeBytes || len(a.Priority) > maxModeBytes || a.Timeout < 0 {
+		return errors.New("apply: a message, mode or priority is too long, or the timeout negative")
+	}
+	return nil
 }
 
 // CheckDecision checks the rules that a decision keeps by itself.
@@ -264,21 +291,35 @@ func checkDecision(d *slipstream.Decision) error {
 		return errors.New("expires is not after issued")
 	case d.CheckAfter < 0:
 		return errors.New("checkAfter may not be negative")
+	case len(d.Packages) > maxPackages:
+		return fmt.Errorf("more than %d packages", maxPackages)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Packages)) {
-		p := d.Packages[name]
 		if err := slipstream.CheckName("package", name); err != nil {
 			return err
 		}
-		if p.Release == nil {
-			if p.Verdict == slipstream.VerdictUpdate {
-				return fmt.Errorf("package %q: an update without a release", name)
-			}
-			continue
+		if err := checkPackageDecision(d.Packages[name]); err != nil {
+			return fmt.Errorf("package %q: %w", name, err)
 		}
-		if !p.Release.Digest.Valid() || p.Release.Seq < 0 || p.Release.Size < 0 {
-			return fmt.Errorf("package %q: the release is not well named", name)
-		}
+	}
+	return nil
+}
+
+func checkPackageDecision(p slipstream.PackageDecision) error {
+	switch {
+	case len(p.Rollout) > MaxVersionBytes:
+		return fmt.Errorf("a rollout's id has at most %d bytes", MaxVersionBytes)
+	case len(p.Reason) > maxReasonBytes || len(p.Verdict) > maxReasonBytes:
+		return fmt.Errorf("verdict and reason have at most %d bytes", maxReasonBytes)
+	case p.Retry < 0:
+		return errors.New("retry may not be negative")
+	case p.Release == nil && p.Verdict == slipstream.VerdictUpdate:
+		return errors.New("an update without a release")
+	case p.Release != nil && (!p.Release.Digest.Valid() || p.Release.Seq < 0 || p.Release.Size < 0 || len(p.Release.Version) > MaxVersionBytes):
+		return errors.New("the release is not well named")
+	}
+	if p.Apply != nil {
+		return checkApply(*p.Apply)
 	}
 	return nil
 }

@@ -228,7 +228,12 @@ func (s State) Blocked(now time.Time, pkg string) []Refusal {
 	return out
 }
 
-func (r Refusal) blocks(now int64) bool { return r.RetryAt == 0 || now < r.RetryAt }
+// blocks reports whether r holds at now. A clock that is far before the refusal was wrong then: waiting for it to come
+// round again could take years.
+func (r Refusal) blocks(now int64) bool {
+	wait := r.RetryAt - r.At
+	return r.RetryAt == 0 || now < r.RetryAt && now > r.At-wait
+}
 
 func embedded(env Env, pkg string) Release {
 	e := env.Embedded[pkg]

@@ -18,8 +18,11 @@ import (
 // Limits of every connection. Bodies and answers have limits of their own, which their handlers set.
 const (
 	ReadHeaderTimeout = 10 * time.Second
-	IdleTimeout       = 2 * time.Minute
-	MaxHeaderBytes    = 16 << 10
+	// ReadTimeout is for a whole request, body included, whether anybody reads it or not. Handlers of long uploads move
+	// their own deadline on while bytes come.
+	ReadTimeout    = 30 * time.Second
+	IdleTimeout    = 2 * time.Minute
+	MaxHeaderBytes = 16 << 10
 )
 
 // NewServer is an http.Server with limits on headers and idle connections. Its own complaints (broken TLS handshakes,
@@ -28,6 +31,7 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: ReadHeaderTimeout,
+		ReadTimeout:       ReadTimeout,
 		IdleTimeout:       IdleTimeout,
 		MaxHeaderBytes:    MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
