@@ -375,7 +375,9 @@ func (c *Client) act(plan *decide.Plan, rulings map[string]ruling) error {
 		if err != nil {
 			return fmt.Errorf("leave release: %w", err)
 		}
-		if err := c.step(s, events); err != nil {
+		next := c.left(c.body.Trial.Running(c.env(), pkg).Digest)
+		next.Trial = s
+		if err := c.commit(next, events...); err != nil {
 			return err
 		}
 	}

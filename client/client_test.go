@@ -603,7 +603,7 @@ func TestBothArmsTellBeforeAnyDownload(t *testing.T) {
 			l := b.start()
 			b.confirm(l)
 			n := 0
-			for _, e := range b.c.Pending() {
+			for _, e := range b.told {
 				if e.Kind == slipstream.KindEnrolled {
 					n++
 				}
@@ -627,6 +627,7 @@ func TestReportsAreKeptWhileOffline(t *testing.T) {
 	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
 	b.update()
 	b.offline()
+	b.repo.reports = nil // which arm the device is in was told before the download
 	b.confirm(b.start())
 	if err := b.c.Report(t.Context()); slipstream.ReasonOf(err, "") != slipstream.ReasonNetwork {
 		t.Fatalf("report: %v", err)

@@ -146,8 +146,20 @@ func (c *Client) wayBack(pkg string, local decide.Local) slipstream.Digest {
 	return ""
 }
 
-// forbids applies the client's own rules to a release that a decision names: refusals, the floor that the last state
-// knows, and the anchor rule.
+const maxLeft = 32
+
+// left is the body of now, with a note that release d is left in this epoch. mu is held.
+func (c *Client) left(d slipstream.Digest) body {
+	next := c.body
+	if len(next.Left) >= maxLeft {
+		next.Left = nil
+	}
+	next.Left = cloneWith(next.Left, c.channel+"/"+string(d), c.body.Channels[c.channel].Epoch)
+	return next
+}
+
+// forbids applies the client's own rules to a release that a decision names: refusals, what was left in this epoch, the
+// floor that the last state knows, and the anchor rule.
 func (c *Client) forbids(pkg string, target slipstream.ReleaseRef, retry int, leaving bool) slipstream.Reason {
 	s, env := c.body.Trial, c.env()
 	for _, f := range s.Blocked(env.Now, pkg) {
@@ -161,6 +173,9 @@ func (c *Client) forbids(pkg string, target slipstream.ReleaseRef, retry int, le
 	}
 	if why(trial.Release{Digest: target.Digest, Seq: target.Seq}) == slipstream.ReasonBelowFloor {
 		return slipstream.ReasonBelowFloor
+	}
+	if epoch, left := c.body.Left[c.channel+"/"+string(target.Digest)]; left && c.body.Channels[c.channel].Epoch <= epoch {
+		return slipstream.ReasonWithdrawn // nothing was changed since: a server that says both would have devices restart for ever
 	}
 	anchor := s.Anchor(env, pkg)
 	if target.Seq > anchor.Seq || target.Digest == anchor.Digest {

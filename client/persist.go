@@ -188,6 +188,7 @@ type body struct {
 	Grants      map[string]bool              `json:"grants,omitempty"` // rollout → admitted
 	Ran         map[string]slipstream.Digest `json:"ran,omitempty"`    // what each package ran last
 	Failed      map[string]slipstream.Reason `json:"failed,omitempty"` // failures told already, by stage and package
+	Left        map[string]int64             `json:"left,omitempty"`   // by channel and release, the epoch in which it was left at once
 }
 
 // seen is what a device remembers of a channel beside the state itself. Signed is the highest issued time, in Unix

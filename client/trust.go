@@ -168,7 +168,7 @@ func (c *Client) forgetStates() error {
 			}
 		}
 	}
-	c.body.Channels, c.body.StateRole = nil, roleKey(c.trust)
+	c.body.Channels, c.body.Left, c.body.StateRole = nil, nil, roleKey(c.trust)
 	clear(c.states)
 	return storage("forget states", c.disk.SyncDir(c.disk.path("trust")))
 }

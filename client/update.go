@@ -262,7 +262,8 @@ func (c *Client) awaitCritical(ctx context.Context) {
 		staged, waiting := c.body.Trial.StagedFor(pkg)
 		c.mu.Unlock()
 		if !waiting || staged.Digest != r.offer.Release.Digest {
-			wait = max(wait, min(orElse(time.Duration(r.offer.Apply.Timeout)*time.Second, defaultCriticalTimeout), maxCriticalTimeout))
+			seconds := min(r.offer.Apply.Timeout, int(maxCriticalTimeout/time.Second))
+			wait = max(wait, orElse(time.Duration(seconds)*time.Second, defaultCriticalTimeout))
 		}
 	}
 	if wait == 0 {

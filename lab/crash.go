@@ -33,7 +33,7 @@ type span struct {
 	before, after *verdict
 }
 
-// promise is an event that was told to the host: it stays in the outbox from one operation until it may be sent.
+// promise is an event that was told to the host: it stays in the outbox from one operation until a server took it.
 type promise struct {
 	id          string
 	from, until int
@@ -56,6 +56,14 @@ func liveOn(ctx context.Context, m machine, seed uint64, place func() int) (*rec
 	l.told = func(e slipstream.Event) {
 		r.promises = append(r.promises, promise{id: e.ID, from: place(), until: 1 << 60})
 	}
+	l.repo.heard = func(id string) {
+		for k := range r.promises {
+			if r.promises[k].id == id {
+				r.promises[k].until = min(r.promises[k].until, place())
+			}
+		}
+	}
+	defer func() { l.repo.heard = nil }()
 	steps := deviceLife()
 	return r, l.live(ctx, steps, func(i int, begins bool) error {
 		if !begins {
@@ -63,11 +71,6 @@ func liveOn(ctx context.Context, m machine, seed uint64, place func() int) (*rec
 			return nil
 		}
 		r.spans = append(r.spans, span{name: steps[i].name, begin: place()})
-		if steps[i].name == reportStep {
-			for k := range r.promises {
-				r.promises[k].until = min(r.promises[k].until, place())
-			}
-		}
 		return nil
 	})
 }

@@ -76,8 +76,7 @@ type strain struct {
 	requests map[string]int
 	counted  []*edition                                      // that reports are about
 	told     map[slipstream.Digest]map[slipstream.Kind]int64 // different devices, by release
-	accepted int64
-	audited  map[string]int // acknowledged changes by action
+	audited  map[string]int                                  // acknowledged changes by action
 	releases int
 	vitals   []vitals
 }

@@ -82,6 +82,7 @@ type Repository struct {
 	blobs      map[slipstream.Digest][]byte
 	containers map[slipstream.Digest][]slipstream.Container // by release
 	reports    map[string]slipstream.Event
+	heard      func(id string) // of every event that came; may be nil
 	issued     []IssuedState
 }
 
@@ -317,6 +318,9 @@ func (r *Repository) accept(body []byte) ([]slipstream.EventResult, error) {
 			status = slipstream.EventDuplicate
 		}
 		r.reports[e.ID] = e
+		if r.heard != nil {
+			r.heard(e.ID)
+		}
 		out = append(out, slipstream.EventResult{Index: i, Status: status})
 	}
 	return out, nil
