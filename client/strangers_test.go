@@ -416,9 +416,9 @@ func TestWhatWasLeftComesBackOnlyWithANewEpoch(t *testing.T) {
 	d := b.repo.publish("main", "1.1.0", v2)
 	b.repo.offer(d)
 	b.install()
-	m, leave := b.repo.manifests[d], false
-	b.repo.decide = func(slipstream.CheckRequest) map[string]slipstream.PackageDecision {
-		if leave = !leave; leave {
+	m, honest := b.repo.manifests[d], false
+	b.repo.decide = func(q slipstream.CheckRequest) map[string]slipstream.PackageDecision {
+		if !honest && q.Packages["main"].Digest == d {
 			return map[string]slipstream.PackageDecision{"main": {Verdict: slipstream.VerdictRollback, Reason: slipstream.ReasonWithdrawn}}
 		}
 		return map[string]slipstream.PackageDecision{"main": {Verdict: slipstream.VerdictUpdate, Reason: slipstream.ReasonNewRelease,
@@ -433,7 +433,7 @@ func TestWhatWasLeftComesBackOnlyWithANewEpoch(t *testing.T) {
 		t.Errorf("runs %q after %d restarts", v, len(b.asks))
 	}
 	b.repo.edit("main", func(*slipstream.PackageState) {})
-	leave = true // the next says update
+	honest = true
 	b.install()
 	if v := b.version("main"); v != "1.1.0" {
 		t.Errorf("a later epoch offers 1.1.0 and the device runs %q", v)
