@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -37,15 +38,18 @@ func (s *Server) routeBlobs() {
 func (s *Server) upload(method, path, summary string, fn func(http.ResponseWriter, *http.Request, slipstream.Digest) error) {
 	s.mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.authorize(r, auth.Publish, r.PathValue("app")); err != nil {
+			httpx.LeaveBody(w, r)
 			s.fail(w, r, err)
 			return
 		}
 		d := slipstream.Digest(r.PathValue("digest"))
 		if !d.Valid() {
+			httpx.LeaveBody(w, r)
 			s.fail(w, r, slipstream.Invalidf("digest %q is not 64 lower-case hex digits", d))
 			return
 		}
 		if err := fn(w, r, d); err != nil {
+			httpx.LeaveBody(w, r)
 			s.fail(w, r, err)
 		}
 	})
@@ -56,6 +60,9 @@ func (s *Server) upload(method, path, summary string, fn func(http.ResponseWrite
 		Security:   []map[string][]string{{"token": {}}},
 		Parameters: []*huma.Param{param("app", "path", "string", "Name of the app", true), param("digest", "path", "string", "SHA-256 of the content", true)},
 		Responses:  map[string]*huma.Response{"200": {Description: "Upload-Offset says how much is there"}},
+	}
+	if method == http.MethodHead {
+		op.Parameters = append(op.Parameters, param("Upload-Length", "header", "integer", "Size of the whole blob, which an unfinished upload is found by", false))
 	}
 	if method != http.MethodHead {
 		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
@@ -73,8 +80,8 @@ func (s *Server) headBlob(w http.ResponseWriter, r *http.Request, d slipstream.D
 	offset, stored := info.Size, err == nil
 	if errors.Is(err, slipstream.ErrNotFound) {
 		offset, err = 0, nil
-		if s.cfg.Spool != nil {
-			offset, err = s.cfg.Spool.Offset(d)
+		if size, serr := strconv.ParseInt(r.Header.Get("Upload-Length"), 10, 64); serr == nil && s.cfg.Spool != nil {
+			offset, err = s.cfg.Spool.offset(upload{r.PathValue("app"), d, size})
 		}
 	}
 	if err != nil {
@@ -94,6 +101,13 @@ func (s *Server) putBlob(w http.ResponseWriter, r *http.Request, d slipstream.Di
 	if r.ContentLength > MaxBlob {
 		return newProblem(http.StatusRequestEntityTooLarge, httpx.CodeTooLarge, fmt.Sprintf("a blob has at most %d bytes", int64(MaxBlob)))
 	}
+	if s.cfg.Spool != nil {
+		release, err := s.cfg.Spool.pass(upload{r.PathValue("app"), d, r.ContentLength})
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	ctx, body, stop := s.patient(w, r)
 	defer stop()
 	if err := s.cfg.Blobs.Put(ctx, d, r.ContentLength, body); err != nil {
@@ -112,20 +126,21 @@ func (s *Server) patchBlob(w http.ResponseWriter, r *http.Request, d slipstream.
 	if err1 != nil || err2 != nil || offset < 0 || size <= 0 || offset > size || size > MaxBlob {
 		return slipstream.Invalidf("Upload-Offset and Upload-Length must be numbers of bytes up to %d", int64(MaxBlob))
 	}
-	release, err := s.cfg.Spool.claim(d)
+	u := upload{r.PathValue("app"), d, size}
+	release, err := s.cfg.Spool.claim(u)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if there, err := s.cfg.Spool.Offset(d); err == nil && there > size {
-		// Longer than the blob can be: whoever sent that, it is in the way of what is right.
-		if err := s.cfg.Spool.Remove(d); err != nil {
+	if there, err := s.cfg.Spool.offset(u); err == nil && there > size {
+		// Longer than the blob can be: whatever wrote that, it is in the way of what is right.
+		if err := s.cfg.Spool.remove(u); err != nil {
 			return err
 		}
 	}
 	_, body, stop := s.patient(w, r)
 	defer stop()
-	have, err := s.cfg.Spool.Append(d, offset, size, body)
+	have, err := s.cfg.Spool.append(u, offset, body)
 	var elsewhere *offsetError
 	if errors.As(err, &elsewhere) {
 		w.Header().Set("Upload-Offset", strconv.FormatInt(elsewhere.have, 10))
@@ -139,7 +154,8 @@ func (s *Server) patchBlob(w http.ResponseWriter, r *http.Request, d slipstream.
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	if err := s.store(r.Context(), d, size); err != nil {
+	httpx.Unhurried(w, r)
+	if err := s.store(r.Context(), u); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusCreated)
@@ -147,15 +163,15 @@ func (s *Server) patchBlob(w http.ResponseWriter, r *http.Request, d slipstream.
 }
 
 // store moves a complete upload into the blob store. What does not have its hash is thrown away.
-func (s *Server) store(ctx context.Context, d slipstream.Digest, size int64) error {
-	f, err := s.cfg.Spool.Open(d)
+func (s *Server) store(ctx context.Context, u upload) error {
+	f, err := s.cfg.Spool.open(u)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(s.cfg.Blobs.Put(ctx, d, size, f), f.Close())
+	err = errors.Join(s.cfg.Blobs.Put(ctx, u.digest, u.size, f), f.Close())
 	var refused *slipstream.Refusal
 	if err == nil || errors.As(err, &refused) {
-		err = errors.Join(err, s.cfg.Spool.Remove(d))
+		err = errors.Join(err, s.cfg.Spool.remove(u))
 	}
 	return err
 }
@@ -205,8 +221,11 @@ func (b *patientBody) Read(p []byte) (int, error) {
 		b.next = now.Add(b.limit / 4)
 	}
 	n, err := b.r.Body.Read(p)
-	if err == nil {
+	switch {
+	case err == nil:
 		b.idle.Reset(b.limit)
+	case errors.Is(err, io.EOF):
+		_ = b.ctl.SetReadDeadline(time.Time{}) // what is left to do is the blob store's
 	}
 	return n, err
 }

@@ -106,9 +106,9 @@ func (c *Client) PutBlob(ctx context.Context, app string, b publish.Blob) error 
 			return c.upload(ctx, http.MethodPut, app, b, 0, b.Size)
 		})
 	}
-	moved := 0
+	moved, fresh := 0, false
 	for {
-		offset, stored, err := c.uploaded(ctx, app, b.Digest)
+		offset, stored, err := c.uploaded(ctx, app, b)
 		if err != nil || stored {
 			return err
 		}
@@ -118,17 +118,22 @@ func (c *Client) PutBlob(ctx context.Context, app string, b publish.Blob) error 
 			moved++ // another upload of the same blob moved on, or the server lost its part: ask again where it stands
 			continue
 		}
+		if offset > 0 && !fresh && slipstream.ReasonOf(err, "") == slipstream.ReasonFileMismatch {
+			fresh = true // what was there before was not ours, and is thrown away now
+			continue
+		}
 		return err
 	}
 }
 
 // uploaded says how many bytes of the blob the server has, and whether they are stored for good.
-func (c *Client) uploaded(ctx context.Context, app string, digest slipstream.Digest) (offset int64, stored bool, err error) {
+func (c *Client) uploaded(ctx context.Context, app string, b publish.Blob) (offset int64, stored bool, err error) {
 	err = c.retry(ctx, true, func() error {
-		req, err := c.request(ctx, http.MethodHead, appPath(app, "blobs", string(digest)), nil, nil)
+		req, err := c.request(ctx, http.MethodHead, appPath(app, "blobs", string(b.Digest)), nil, nil)
 		if err != nil {
 			return err
 		}
+		req.Header.Set("Upload-Length", strconv.FormatInt(b.Size, 10))
 		res, err := c.send(req)
 		if err != nil {
 			return err

@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -277,17 +279,42 @@ func TestACompleteUploadThatIsNotStoredIsFinished(t *testing.T) {
 			w.shop()
 			content := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // 16 MiB: sent in parts
 			d := slipstream.DigestOf(sha256.Sum256(content))
-			w.must(os.WriteFile(filepath.Join(w.spooled, string(d)), spoiled(content), 0o600))
+			name := sha256.Sum256(fmt.Appendf(nil, "shop\x00%s\x00%d", d, len(content)))
+			w.must(os.WriteFile(filepath.Join(w.spooled, hex.EncodeToString(name[:])), spoiled(content), 0o600))
 			b := publish.Blob{Digest: d, Size: int64(len(content)), Open: func(offset int64) (io.ReadCloser, error) {
 				return io.NopCloser(bytes.NewReader(content[offset:])), nil
 			}}
 			c := w.client("publisher")
-			if err := c.PutBlob(w.ctx, "shop", b); err != nil {
-				w.must(c.PutBlob(w.ctx, "shop", b)) // the wrong bytes are gone now
-			}
+			w.must(c.PutBlob(w.ctx, "shop", b))
 			if _, err := w.blobs.Stat(w.ctx, d); err != nil {
 				t.Errorf("said to be there: %v", err)
 			}
 		})
+	}
+}
+
+func TestAnUnfinishedUploadIsNotInTheWayOfOthers(t *testing.T) {
+	w := newWorld(t)
+	c := w.shop()
+	_, err := c.CreateApp(w.ctx, api.NewApp{Name: "cart"})
+	w.must(err)
+	b := bytesBlob([]byte("0123456789"))
+	path := func(app string) string { return "/v1/admin/apps/" + app + "/blobs/" + string(b.Digest) }
+	part := func(app, offset, length, content string) int {
+		res, _ := w.call("PATCH", path(app), w.secrets["owner"], content, "Upload-Offset", offset, "Upload-Length", length)
+		return res.StatusCode
+	}
+	if got := part("cart", "0", "10", "wrong"); got != 204 {
+		t.Fatalf("another app's part: %d", got)
+	}
+	if got := part("shop", "0", "11", "wrong"); got != 204 {
+		t.Fatalf("a part of another length: %d", got)
+	}
+	res, _ := w.call("HEAD", path("shop"), w.secrets["owner"], "", "Upload-Length", "10")
+	if got := res.Header.Get("Upload-Offset"); got != "0" {
+		t.Errorf("the upload stands at %s", got)
+	}
+	if got := part("shop", "0", "10", "0123456789"); got != 201 {
+		t.Errorf("the true one: %d", got)
 	}
 }

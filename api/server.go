@@ -92,7 +92,15 @@ func New(cfg Config) *Server {
 }
 
 // Handler answers everything under Base, and the OpenAPI document.
-func (s *Server) Handler() http.Handler { return s.mux }
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !httpx.CleanPath(r.URL.Path) {
+			httpx.NotFound(w, r)
+			return
+		}
+		s.mux.ServeHTTP(w, r)
+	})
+}
 
 // OpenAPI is the document that describes the API, as JSON.
 func (s *Server) OpenAPI() ([]byte, error) { return s.huma.OpenAPI().MarshalJSON() }
@@ -134,7 +142,10 @@ func (s *Server) nothingHere(w http.ResponseWriter, r *http.Request) {
 	httpx.NotFound(w, r)
 }
 
-type principalKey struct{}
+type (
+	principalKey struct{}
+	unhurriedKey struct{}
+)
 
 // by is who sends the request that ctx belongs to.
 func by(ctx context.Context) auth.Principal {
@@ -155,13 +166,17 @@ func route[I, O any](s *Server, method, path, summary string, need auth.Action, 
 			r, w := humago.Unwrap(ctx)
 			p, err := s.authorize(r, need, ctx.Param("app"))
 			if err != nil {
+				httpx.LeaveBody(w, r)
 				s.fail(w, r, err)
 				return
 			}
-			next(huma.WithValue(ctx, principalKey{}, p))
+			next(huma.WithValue(huma.WithValue(ctx, principalKey{}, p), unhurriedKey{}, func() { httpx.Unhurried(w, r) }))
 		}},
 	}
 	huma.Register(s.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		if unhurried, ok := ctx.Value(unhurriedKey{}).(func()); ok {
+			unhurried() // the body is read: what is asked for may take its time
+		}
 		out, err := fn(ctx, in)
 		if err != nil {
 			s.log(ctx, method, path, err)

@@ -41,6 +41,8 @@ var _ Server = (*fakeServer)(nil)
 type publisher struct {
 	server  *fakeServer
 	signers []sign.Signer
+	root    []byte // the publisher's own, of version 1
+	rootKey sign.Signer
 }
 
 func newPublisher(t testing.TB, keys, threshold int) *publisher {
@@ -61,7 +63,7 @@ func newPublisher(t testing.TB, keys, threshold int) *publisher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.server.root = e.Encode()
+	p.root, p.server.root, p.rootKey = e.Encode(), e.Encode(), rootKey
 	return p
 }
 
@@ -96,6 +98,8 @@ func (s *fakeServer) Standing(_ context.Context, t Target) (Standing, error) {
 	}
 	return st, nil
 }
+
+func (s *fakeServer) Roots(context.Context, string) ([][]byte, error) { return [][]byte{s.root}, nil }
 
 func (s *fakeServer) Releases(context.Context, ReleaseQuery) ([]ReleaseInfo, error) {
 	return nil, errors.New("not asked for by publishing")
@@ -221,12 +225,15 @@ func request(version string) Request {
 
 func now() time.Time { return time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC) }
 
-// proving is req with the publisher's own keys.
+// proving is req with the publisher's own root and keys.
 func (p *publisher) proving(t testing.TB, req Request) Request {
 	t.Helper()
 	var err error
-	if req.Keys, err = KeyringOf(p.signers); err != nil {
+	if req.Keys, err = NewKeyring(p.root); err != nil {
 		t.Fatal(err)
+	}
+	for _, s := range p.signers {
+		req.Keys = req.Keys.With(s.Public())
 	}
 	return req
 }

@@ -32,8 +32,10 @@ type Request struct {
 	// MinSeq is the lowest seq that the release may get: for a server that lost its releases, whose devices have
 	// confirmed higher ones. 0 = the next.
 	MinSeq int64
-	// Keys prove earlier releases. Without any there are no ways back.
+	// Keys prove roots and earlier releases: nothing that the server says is signed without.
 	Keys Keyring
+	// Seqs keeps what was signed on this machine; nil = nothing is kept.
+	Seqs SeqMemory
 }
 
 // Plan is what publishing would do. Nothing has been written or uploaded.
@@ -45,6 +47,8 @@ type Plan struct {
 	// Existing is the release that has this version and the very same content already; it is committed as it is instead
 	// of a new one.
 	Existing *Release
+	// Back are the releases that Manifest may be left for, newest first.
+	Back []ReleaseInfo
 	// UpToDate: Existing is what the channel offers, there is nothing to do.
 	UpToDate bool
 	Warnings []Warning
@@ -61,20 +65,18 @@ func Prepare(ctx context.Context, server Server, tree *Tree, req Request, now ti
 	if err != nil {
 		return nil, fmt.Errorf("ask how things stand: %w", err)
 	}
-	trust, err := sign.OpenRoot(standing.Root)
-	if err != nil {
-		return nil, fmt.Errorf("open newest root: %w", err)
-	}
-	if app := trust.Root().App; app != req.App {
-		return nil, slipstream.Refuse(slipstream.ReasonWrongApp, "root", "it is of app %q", app)
-	}
-	p := &Plan{request: req, tree: tree, role: trust.Root().Roles.Release, Current: standing.Current}
-	back, highest, doubts, err := req.Keys.proven(ctx, server, req.Target, standing)
+	keys, err := req.Keys.Follow(ctx, server, req.App)
 	if err != nil {
 		return nil, err
 	}
-	p.Manifest = newManifest(tree, req, back, now)
-	if p.Manifest.Seq, err = nextSeq(standing, highest, req.MinSeq); err != nil {
+	p := &Plan{request: req, tree: tree, role: keys.Root().Root().Roles.Release, Current: standing.Current}
+	before, err := keys.proven(ctx, server, req.Target, standing, req.Seqs)
+	if err != nil {
+		return nil, err
+	}
+	p.Back = before.back
+	p.Manifest = newManifest(tree, req, p.Back, now)
+	if p.Manifest.Seq, err = nextSeq(standing, before.highest, req.MinSeq); err != nil {
 		return nil, err
 	}
 	if err := sign.CheckManifest(p.Manifest); err != nil {
@@ -92,12 +94,12 @@ func Prepare(ctx context.Context, server Server, tree *Tree, req Request, now ti
 	}
 	p.Kind = kindOf(req.Kind, standing.Kind, tree.Files)
 	if p.Existing == nil {
-		p.Warnings, err = check(ctx, p, back)
+		p.Warnings, err = check(ctx, p, p.Back)
 		if err != nil {
 			return nil, err
 		}
 	}
-	p.Warnings = append(p.Warnings, doubts...)
+	p.Warnings = append(p.Warnings, before.warnings...)
 	for _, text := range standing.Warnings {
 		p.Warnings = append(p.Warnings, Warning{WarnServer, text})
 	}
@@ -142,6 +144,7 @@ func (p *Plan) readCurrent(ctx context.Context, server Server) (*slipstream.Mani
 	if err != nil {
 		return nil, fmt.Errorf("read current release: %w", err)
 	}
+	r.Digest = p.Current.Digest
 	return r.Manifest()
 }
 
@@ -169,6 +172,7 @@ func (p *Plan) meetSame(ctx context.Context, server Server, same ReleaseInfo) er
 	if err != nil {
 		return fmt.Errorf("read release %s: %w", same.Version, err)
 	}
+	r.Digest = same.Digest
 	old, err := r.Manifest()
 	if err != nil {
 		return err
@@ -178,7 +182,7 @@ func (p *Plan) meetSame(ctx context.Context, server Server, same ReleaseInfo) er
 			same.Version, same.Package, same.Seq, same.Digest.Short(), what, ErrVersionTaken),
 			"raise the version with --version; `slipstream release diff` shows what differs between two releases")
 	}
-	p.Existing, p.Manifest = &r, old
+	p.Existing, p.Manifest, p.Back = &r, old, nil
 	switch {
 	case p.request.Rollout == nil || p.Current != nil && p.Current.Digest == same.Digest:
 		p.UpToDate = true
@@ -252,8 +256,13 @@ func (p *Plan) CheckSigners(signers []sign.Signer) (missing int, err error) {
 	return max(0, p.role.Threshold-len(ids)), slipstream.Hint(err, "give the right key with --key or SLIPSTREAM_RELEASE_KEY; after a change of keys, publish the new root first (docs/guides/lost-key.md)")
 }
 
-// Seal signs the plan's manifest.
+// Seal signs the plan's manifest, and keeps its seq in mind before that.
 func (p *Plan) Seal(signers []sign.Signer) (*sign.Envelope, error) {
+	if s := p.request.Seqs; s != nil {
+		if err := s.Remember(p.request.App, p.Manifest.Package, p.Manifest.Seq); err != nil {
+			return nil, err
+		}
+	}
 	e, err := sign.Seal(sign.TypeManifest, p.Manifest, signers...)
 	if err != nil {
 		return nil, fmt.Errorf("sign manifest: %w", err)

@@ -70,7 +70,7 @@ func TestThePlanComparesWithWhatTheChannelOffers(t *testing.T) {
 	beta := request("1.1.0-beta")
 	beta.Channel, beta.Rollout = "beta", &NewRollout{Channel: "beta", To: slipstream.FullShare}
 	must(t)(p.push(t, beta, map[string]string{"a": "beta"}))
-	plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, map[string]string{"a": "one", "b": "changed"})), request("1.1.0"), now())
+	plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, map[string]string{"a": "one", "b": "changed"})), p.proving(t, request("1.1.0")), now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestWarnings(t *testing.T) {
 			p := newPublisher(t, 1, 1)
 			req := request("1.0.0")
 			req.Kind, req.Entry = c.kind, c.entry
-			plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, c.files)), req, now())
+			plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, c.files)), p.proving(t, req), now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -173,7 +173,7 @@ func TestWarnings(t *testing.T) {
 		p := newPublisher(t, 1, 1)
 		p.server.warnings = []string{"no device ever asked for runtime >=9"}
 		p.server.kind = KindOCRunner
-		plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, map[string]string{"a": ""})), request("1"), now())
+		plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, map[string]string{"a": ""})), p.proving(t, request("1")), now())
 		if err != nil || plan.Kind != KindOCRunner || len(plan.Warnings) != 1 || plan.Warnings[0].Code != WarnServer {
 			t.Errorf("got %+v, %v", plan, err)
 		}

@@ -53,7 +53,7 @@ func Push(ctx context.Context, server Server, p *Plan, signers []sign.Signer, cl
 func pushOnce(ctx context.Context, server Server, p *Plan, signers []sign.Signer, sent *sending, progress Progress) (Result, error) {
 	res := Result{Version: p.Manifest.Version, Plan: p}
 	if p.Existing != nil {
-		res.Digest, res.Seq, res.Existing, res.UpToDate = p.Existing.Digest, p.Existing.Seq, true, p.UpToDate
+		res.Digest, res.Seq, res.Existing, res.UpToDate = p.Existing.Digest, p.Manifest.Seq, true, p.UpToDate
 		res.Envelope = p.Existing.Envelope
 		if p.UpToDate {
 			return res, nil
@@ -71,23 +71,33 @@ func pushOnce(ctx context.Context, server Server, p *Plan, signers []sign.Signer
 		if err != nil {
 			return res, err
 		}
-		res.Envelope = e.Encode()
+		res.Envelope, res.Digest, res.Seq = e.Encode(), sign.DigestOf(e.Payload), p.Manifest.Seq
 	}
 	c, err := deliverRelease(ctx, server, p.request.commit(res.Envelope), p.tree, p.Manifest.Files, sent, progress)
 	if err != nil {
 		return res, err
 	}
-	res.CommitResult = c
-	return res, nil
+	return res, res.committed(c)
+}
+
+// committed takes over what the server says it did, but for what was signed: that is not the server's to say.
+func (r *Result) committed(c CommitResult) error {
+	digest, seq := r.Digest, r.Seq
+	r.CommitResult = c
+	r.Digest, r.Seq = digest, seq
+	if c.Digest != digest {
+		return slipstream.Refuse(slipstream.ReasonManifestMismatch, "answer", "the server says that it committed %s, signed was %s", c.Digest.Short(), digest.Short())
+	}
+	return nil
 }
 
 func (r *Request) commit(envelope []byte) CommitRequest {
 	return CommitRequest{App: r.App, Manifest: envelope, Notes: r.Notes, Embedded: r.Embedded, Rollout: r.Rollout}
 }
 
-// PushSealed commits a manifest that others signed: no signature is added, no seq renewed. tree may be nil if all blobs
-// are on the server already.
-func PushSealed(ctx context.Context, server Server, req CommitRequest, tree *Tree, progress Progress) (Result, error) {
+// PushSealed commits a manifest that others signed, as the newest root asks: no signature is added, no seq renewed. tree
+// may be nil if all blobs are on the server already.
+func PushSealed(ctx context.Context, server Server, req CommitRequest, keys Keyring, tree *Tree, progress Progress) (Result, error) {
 	r := Release{Envelope: req.Manifest}
 	e, err := sign.ParseEnvelope(req.Manifest, sign.TypeManifest, slipstream.MaxManifestBytes)
 	if err != nil {
@@ -98,15 +108,10 @@ func PushSealed(ctx context.Context, server Server, req CommitRequest, tree *Tre
 	if err != nil {
 		return Result{}, err
 	}
-	standing, err := server.Standing(ctx, Target{App: m.App, Package: m.Package, Platform: m.Platform, Runtime: m.Runtime, Version: m.Version})
-	if err != nil {
-		return Result{}, fmt.Errorf("ask how things stand: %w", err)
+	if keys, err = keys.Follow(ctx, server, m.App); err != nil {
+		return Result{}, err
 	}
-	trust, err := sign.OpenRoot(standing.Root)
-	if err != nil {
-		return Result{}, fmt.Errorf("open newest root: %w", err)
-	}
-	if _, _, err := trust.Manifest(req.Manifest); err != nil {
+	if _, _, err := keys.Root().Manifest(req.Manifest); err != nil {
 		return Result{}, slipstream.Hint(err, "let another key holder run `slipstream release sign FILE`")
 	}
 	if tree != nil && !slices.Equal(tree.Files, m.Files) {
@@ -118,7 +123,12 @@ func PushSealed(ctx context.Context, server Server, req CommitRequest, tree *Tre
 	if errors.Is(err, ErrSeqTaken) {
 		err = slipstream.Hint(err, "another release was published since: make the manifest anew with --partial-out and have it signed again")
 	}
-	return Result{CommitResult: c, Version: m.Version, Uploaded: sent.blobs, UploadedBytes: sent.bytes, Envelope: req.Manifest}, err
+	res := Result{Version: m.Version, Uploaded: sent.blobs, UploadedBytes: sent.bytes, Envelope: req.Manifest}
+	res.Digest, res.Seq = r.Digest, m.Seq
+	if err != nil {
+		return res, err
+	}
+	return res, res.committed(c)
 }
 
 // deliverRelease uploads and commits. When a blob vanished between the two (garbage collection), it does so once more.

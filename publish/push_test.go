@@ -117,7 +117,7 @@ func TestContentThatTheChannelLeftBehindIsAConflict(t *testing.T) {
 func TestLosingTheRace(t *testing.T) {
 	race := func(t *testing.T, theirs string, theirFiles map[string]string) (*publisher, Result, error) {
 		p := newPublisher(t, 1, 1)
-		other := &publisher{p.server, p.signers}
+		other := &publisher{p.server, p.signers, p.root, p.rootKey}
 		p.server.beforeCommit = func() { must(t)(other.push(t, request(theirs), theirFiles)) }
 		res, err := p.push(t, request("1.0.0"), map[string]string{"a": "mine"})
 		return p, res, err
@@ -154,7 +154,7 @@ func TestManyPublishersAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range n {
 		tree := openTree(t, writeTree(t, map[string]string{"a": fmt.Sprint("content ", i)}))
-		plan, err := Prepare(t.Context(), p.server, tree, request(fmt.Sprintf("1.%d.0", i)), now())
+		plan, err := Prepare(t.Context(), p.server, tree, p.proving(t, request(fmt.Sprintf("1.%d.0", i))), now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +211,7 @@ func TestABlobThatVanishesBeforeTheCommitIsSentAgain(t *testing.T) {
 func TestAFileThatChangesAfterItWasHashedStopsThePublish(t *testing.T) {
 	p := newPublisher(t, 1, 1)
 	dir := writeTree(t, map[string]string{"a": "one"})
-	plan, err := Prepare(t.Context(), p.server, openTree(t, dir), request("1.0.0"), now())
+	plan, err := Prepare(t.Context(), p.server, openTree(t, dir), p.proving(t, request("1.0.0")), now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestSeveralSignatures(t *testing.T) {
 		}
 	})
 	t.Run("signed one after the other, then committed", func(t *testing.T) {
-		plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, files)), request("1.0.0"), now())
+		plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, files)), p.proving(t, request("1.0.0")), now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -260,14 +260,14 @@ func TestSeveralSignatures(t *testing.T) {
 			t.Fatal(err)
 		}
 		req := CommitRequest{App: "shop", Manifest: e.Encode()}
-		if _, err := PushSealed(t.Context(), p.server, req, nil, nil); slipstream.ReasonOf(err, "") != slipstream.ReasonSignatureInvalid {
+		if _, err := PushSealed(t.Context(), p.server, req, p.proving(t, Request{}).Keys, nil, nil); slipstream.ReasonOf(err, "") != slipstream.ReasonSignatureInvalid {
 			t.Fatalf("half signed: %v", err)
 		}
 		if err := e.Sign(all[2]); err != nil {
 			t.Fatal(err)
 		}
 		req.Manifest = e.Encode()
-		if res := must(t)(PushSealed(t.Context(), p.server, req, nil, nil)); res.Seq != 1 {
+		if res := must(t)(PushSealed(t.Context(), p.server, req, p.proving(t, Request{}).Keys, nil, nil)); res.Seq != 1 {
 			t.Errorf("got %+v", res)
 		}
 	})
@@ -282,7 +282,7 @@ func TestSeveralSignatures(t *testing.T) {
 func TestASealedManifestNeedsItsTree(t *testing.T) {
 	p := newPublisher(t, 1, 1)
 	dir := writeTree(t, map[string]string{"a": "one"})
-	plan, err := Prepare(t.Context(), p.server, openTree(t, dir), request("1.0.0"), now())
+	plan, err := Prepare(t.Context(), p.server, openTree(t, dir), p.proving(t, request("1.0.0")), now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,14 +291,14 @@ func TestASealedManifestNeedsItsTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	req := CommitRequest{App: "shop", Manifest: e.Encode()}
-	if _, err := PushSealed(t.Context(), p.server, req, nil, nil); !errors.Is(err, slipstream.ErrNotFound) {
+	if _, err := PushSealed(t.Context(), p.server, req, p.proving(t, Request{}).Keys, nil, nil); !errors.Is(err, slipstream.ErrNotFound) {
 		t.Errorf("without blobs and tree: %v", err)
 	}
 	other := openTree(t, writeTree(t, map[string]string{"a": "two"}))
-	if _, err := PushSealed(t.Context(), p.server, req, other, nil); slipstream.ReasonOf(err, "") != slipstream.ReasonFileMismatch {
+	if _, err := PushSealed(t.Context(), p.server, req, p.proving(t, Request{}).Keys, other, nil); slipstream.ReasonOf(err, "") != slipstream.ReasonFileMismatch {
 		t.Errorf("with another tree: %v", err)
 	}
-	if res := must(t)(PushSealed(t.Context(), p.server, req, openTree(t, dir), nil)); res.Uploaded != 1 {
+	if res := must(t)(PushSealed(t.Context(), p.server, req, p.proving(t, Request{}).Keys, openTree(t, dir), nil)); res.Uploaded != 1 {
 		t.Errorf("got %+v", res)
 	}
 }
@@ -376,7 +376,7 @@ func (c *countingProgress) Add(n int64)         { c.n += n }
 
 func TestCancelledPublishCommitsNothing(t *testing.T) {
 	p := newPublisher(t, 1, 1)
-	plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, map[string]string{"a": "one"})), request("1.0.0"), now())
+	plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, map[string]string{"a": "one"})), p.proving(t, request("1.0.0")), now())
 	if err != nil {
 		t.Fatal(err)
 	}

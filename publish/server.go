@@ -27,6 +27,8 @@ type Server interface {
 	// that is unique in the app, or "package@version"; a version that stands for several platforms or runtimes is
 	// ErrConflict.
 	Release(ctx context.Context, app, ref string) (Release, error)
+	// Roots gives all root envelopes of an app, version 1 first.
+	Roots(ctx context.Context, app string) ([][]byte, error)
 	// Missing gives those of digests that the server has no blob of, each once.
 	Missing(ctx context.Context, app string, digests []slipstream.Digest) ([]slipstream.Digest, error)
 	// PutBlob uploads one blob. It retries what is worth retrying and continues a large blob where the server has it.

@@ -165,9 +165,10 @@ func writeNew(path string, data []byte) error {
 func newRootSignCommand(t *tool) *cobra.Command {
 	var files []string
 	c := &cobra.Command{
-		Use:     "sign FILE",
-		Short:   "Add your signature to a root file",
-		Long:    `Sign adds the signature of a root key to FILE, in place. Look at what you sign first: "key root show FILE".`,
+		Use:   "sign FILE",
+		Short: "Add your signature to a root file",
+		Long: `Sign prints what FILE says and, against this machine's own root, who else must sign, and adds the signature of a root
+key in place. To look without signing: "key root show FILE".`,
 		Example: "  slipstream key root sign root.json --key my-root.key",
 		Args:    exactly(1, "one root file"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -190,6 +191,15 @@ func (t *tool) signRoot(path string, files []string) error {
 	if err != nil {
 		return err
 	}
+	previous, err := t.checkSignable(root, e)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if !t.json { // before the keys are opened, so that whoever is asked for a passphrase has seen it
+		if err := t.printRoot(path, raw, previous); err != nil {
+			return err
+		}
+	}
 	for _, file := range files {
 		s, err := t.loadKey(file)
 		if err != nil {
@@ -205,7 +215,32 @@ func (t *tool) signRoot(path string, files []string) error {
 	if err := atomicfile.Write(path, e.Encode(), 0o644); err != nil {
 		return err
 	}
-	return t.printRoot(path, e.Encode(), nil)
+	if !t.json {
+		_, _, signers, err := sign.DraftRoot(e.Encode())
+		if err == nil {
+			fmt.Fprintf(t.stdout, "Signed: %s\n", signedText(signers.Signed, signers.Needed, signers.Complete()))
+		}
+		return err
+	}
+	return t.printRoot(path, e.Encode(), previous)
+}
+
+// checkSignable refuses a draft that takes the place of a version that this machine's own root has or is past of; the
+// own root is given when the draft follows it directly.
+func (t *tool) checkSignable(draft *slipstream.Root, e *sign.Envelope) (previous *sign.Trust, err error) {
+	own, err := t.ownRoot(draft.App)
+	if own == nil || err != nil {
+		return nil, err
+	}
+	have := own.Root().Version
+	if draft.Version == have+1 {
+		return own, nil
+	}
+	if draft.Version == have && !sameDocument(own.Envelope(), e.Encode()) {
+		return nil, slipstream.Hint(slipstream.Refuse(slipstream.ReasonRootVersion, "root", "your own root of version %d says something else", have),
+			"two roots of one version split the devices: make it the next one by `slipstream key root rotate`")
+	}
+	return nil, nil
 }
 
 func newRootMergeCommand(t *tool) *cobra.Command {
@@ -279,6 +314,9 @@ func (t *tool) rotateRoot(f *rootFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := t.checkFollowsOwn(previous); err != nil {
+		return fmt.Errorf("%s: %w", f.from, err)
+	}
 	if err := f.load(t); err != nil {
 		return err
 	}
@@ -294,6 +332,55 @@ func (t *tool) rotateRoot(f *rootFlags) error {
 		return slipstream.Hint(err, "a role must keep at least as many keys as its threshold asks for")
 	}
 	return t.writeRoot(root, f, previous)
+}
+
+// checkFollowsOwn refuses to build on a root, perhaps fetched from a stolen server, that does not belong to the one in this
+// machine's folder or SLIPSTREAM_ROOT: the next root would take over whatever it lists. Where there is none, what is
+// printed of a root is all that can be judged by.
+func (t *tool) checkFollowsOwn(root *sign.Trust) error {
+	own, err := t.ownRoot(root.Root().App)
+	if own == nil || err != nil {
+		return err
+	}
+	have, is := own.Root().Version, root.Root().Version
+	switch {
+	case is == have && sameDocument(own.Envelope(), root.Envelope()):
+		return nil
+	case is == have+1:
+		_, err = own.Next(root.Envelope())
+	case is > have:
+		return slipstream.Hint(slipstream.Refuse(slipstream.ReasonRootVersion, "root", "version %d cannot be checked: your own is version %d", is, have),
+			"bring your own up to it first, one version after the other: `slipstream app root register` keeps each")
+	case is < have:
+		return slipstream.Hint(slipstream.Refuse(slipstream.ReasonRootVersion, "root", "version %d is not the newest: your own is version %d", is, have),
+			"go on from %s", first(t.env.Get("root", ""), t.env.Folder().RootFile(root.Root().App)))
+	default:
+		err = slipstream.Refuse(slipstream.ReasonSignatureInvalid, "root", "version %d is another one than your own of that version", is)
+	}
+	return slipstream.Hint(err, "the server may have made it up. Go on from your own root.json")
+}
+
+// ownRoot is the publisher's own root of app, nil when this machine has none.
+func (t *tool) ownRoot(app string) (*sign.Trust, error) {
+	set := t.env.Get("root", "")
+	own, err := openRootFile(first(set, t.env.Folder().RootFile(app)))
+	if errors.Is(err, os.ErrNotExist) && set == "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if own.Root().App != app {
+		return nil, nil // SLIPSTREAM_ROOT names another app's
+	}
+	return own, nil
+}
+
+// sameDocument reports whether two root envelopes are signatures under the same bytes.
+func sameDocument(a, b []byte) bool {
+	x, errX := sign.ParseEnvelope(a, sign.TypeRoot, slipstream.MaxRootBytes)
+	y, errY := sign.ParseEnvelope(b, sign.TypeRoot, slipstream.MaxRootBytes)
+	return errX == nil && errY == nil && bytes.Equal(x.Payload, y.Payload)
 }
 
 func openRootFile(path string) (*sign.Trust, error) {

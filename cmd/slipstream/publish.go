@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,6 +53,7 @@ or one folder above, may hold the flags that stay the same: {"app": "shop", "run
 		},
 	}
 	f.define(c)
+	t.rootFlag(c, &f.root)
 	t.serverFlags(c)
 	return c
 }
@@ -66,6 +68,7 @@ type published struct {
 	DryRun   bool              `json:"dryRun,omitempty"`
 	Partial  string            `json:"partial,omitempty"` // file that waits for more signatures
 	Diff     *publish.Diff     `json:"diff,omitempty"`
+	Back     []string          `json:"back,omitempty"` // ways back that are signed, by version
 	Size     int64             `json:"size"`
 	Files    int               `json:"files"`
 	Warnings []publish.Warning `json:"warnings"`
@@ -76,9 +79,10 @@ func (t *tool) publish(ctx context.Context, f *publishFlags, req publish.Request
 	if err != nil && !f.dryRun {
 		return err
 	}
-	if req.Keys, err = t.keyring(req.App, signers); err != nil {
+	if req.Keys, err = t.keyring(req.App, f.root, signers); err != nil {
 		return err
 	}
+	req.Seqs = t.seqs(req.App)
 	server, err := t.client()
 	if err != nil {
 		return err
@@ -118,9 +122,12 @@ func (t *tool) publish(ctx context.Context, f *publishFlags, req publish.Request
 			return err
 		}
 		if committed := out.Result.Plan; committed != nil {
-			out.Diff = &committed.Diff
+			plan, out.Diff = committed, &committed.Diff
 		}
 		out.addServerWarnings()
+	}
+	for _, r := range plan.Back {
+		out.Back = append(out.Back, fmt.Sprintf("%s (seq %d)", r.Version, r.Seq))
 	}
 	done()
 	return t.print(out, func(w io.Writer) { printPublished(w, t.stderr, &out, plan) })
@@ -194,7 +201,11 @@ func (t *tool) publishSealed(ctx context.Context, f *publishFlags, args []string
 		}
 		defer func() { err = errors.Join(err, tree.Close()) }()
 	}
-	res, err := publish.PushSealed(ctx, server, req, tree, progress)
+	keys, err := t.keyring(m.App, f.root, nil)
+	if err != nil {
+		return err
+	}
+	res, err := publish.PushSealed(ctx, server, req, keys, tree, progress)
 	if err != nil {
 		return err
 	}
@@ -232,6 +243,9 @@ func printPublished(w, warn io.Writer, p *published, plan *publish.Plan) {
 	default:
 		fmt.Fprintf(w, "Published %s as seq %d: %s, %d blobs (%s) uploaded\n", name, p.Seq, summary, p.Uploaded, formatBytes(p.UploadedBytes))
 		fmt.Fprintf(w, "  digest  %s\n", p.Digest)
+	}
+	if len(p.Back) > 0 {
+		fmt.Fprintf(w, "  signed ways back: %s\n", strings.Join(p.Back, ", "))
 	}
 	if p.Rollout != "" {
 		fmt.Fprintf(w, "  rollout %s on channel %s to %s, epoch %d\n", p.Rollout, p.Channel, p.Share, p.Epoch)

@@ -26,7 +26,7 @@ type publishFlags struct {
 	dataWrites                                                 string
 	apply                                                      slipstream.Apply
 	dryRun, embedded, noRollout, private                       bool
-	partialOut, manifest                                       string
+	partialOut, manifest, root                                 string
 	minSeq                                                     int64
 }
 
@@ -317,18 +317,4 @@ func (t *tool) releaseSigners(app string, files []string) ([]sign.Signer, error)
 		signers = append(signers, s)
 	}
 	return signers, nil
-}
-
-// keyring is what proves earlier releases on this machine: the keys that sign now and the app's own root, from
-// SLIPSTREAM_ROOT or the folder, when there is one.
-func (t *tool) keyring(app string, signers []sign.Signer) (publish.Keyring, error) {
-	path := t.env.Get("root", "")
-	raw, err := readSmall(first(path, t.env.Folder().RootFile(app)), slipstream.MaxRootBytes)
-	if errors.Is(err, os.ErrNotExist) && path == "" {
-		return publish.KeyringOf(signers)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read own root: %w", err)
-	}
-	return publish.KeyringOf(signers, raw)
 }

@@ -298,3 +298,37 @@ func TestProgressWithoutATerminalIsOneLinePerStep(t *testing.T) {
 		t.Error("--json is not silent")
 	}
 }
+
+func TestTheHighestSignedSeqIsKeptBesideTheKeys(t *testing.T) {
+	tool, _, _ := newTestTool(t)
+	if tool.seqs("shop") != nil {
+		t.Error("kept where the app has no folder")
+	}
+	writeFiles(t, tool.env.Folder().Path, map[string]string{"apps/shop/root.json": "{}", "apps/shop/seq-broken.json": `{"seq": -1}`})
+	seqs := tool.seqs("shop")
+	for _, c := range []struct{ sign, want int64 }{{0, 0}, {7, 7}, {3, 7}, {8, 8}} {
+		if err := seqs.Remember("shop", "main", c.sign); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := seqs.Highest("shop", "main"); got != c.want || err != nil {
+			t.Errorf("after %d: %d, %v", c.sign, got, err)
+		}
+	}
+	if got, err := seqs.Highest("shop", "cart"); got != 0 || err != nil {
+		t.Errorf("another package: %d, %v", got, err)
+	}
+	if _, err := seqs.Highest("shop", "broken"); err == nil || slipstream.HintOf(err) == "" {
+		t.Errorf("a broken file: %v", err)
+	}
+}
+
+func TestAServerMayNotGiveAnotherReleaseThanTheOneNamed(t *testing.T) {
+	m := &slipstream.Manifest{Package: "main", Version: "1.0.0"}
+	digest := slipstream.Digest(strings.Repeat("ab", 32))
+	for ref, ok := range map[string]bool{"1.0.0": true, "main@1.0.0": true, string(digest): true, "abababab": true,
+		"1.1.0": false, "cart@1.0.0": false, "ab": false, strings.Repeat("cd", 32): false, "": false} {
+		if err := isNamed(ref, "main", digest, m); (err == nil) != ok {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}

@@ -211,9 +211,10 @@ func newReleaseDiff(t *tool) *cobra.Command {
 func newReleaseSign(t *tool) *cobra.Command {
 	var keys []string
 	var out string
+	var dryRun bool
 	c := &cobra.Command{
 		Use: "sign FILE", Short: "Add a signature to a manifest that publish --partial-out wrote", Args: exactly(1, "one manifest file"),
-		Long: "Look at what you sign: the files and the digest are printed. No server is needed.",
+		Long: "Look at what you sign: digest, seq, ways back and every file are printed; --dry-run prints them and signs nothing. No server is needed.",
 		RunE: func(_ *cobra.Command, args []string) error {
 			e, err := readEnvelope(args[0])
 			if err != nil {
@@ -226,7 +227,14 @@ func newReleaseSign(t *tool) *cobra.Command {
 			if err := sign.CheckManifest(&m); err != nil {
 				return err
 			}
-			added, err := t.addSignatures(e, m.App, keys)
+			if dryRun {
+				return t.print(&m, func(w io.Writer) { printSigned(w, &m, sign.DigestOf(e.Payload)) })
+			}
+			signers, err := t.releaseSigners(m.App, keys)
+			if err != nil {
+				return err
+			}
+			added, err := addSignatures(e, signers)
 			if err != nil {
 				return err
 			}
@@ -238,20 +246,18 @@ func newReleaseSign(t *tool) *cobra.Command {
 			return t.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "Signed %s %s %s (seq %d, %d files, %s) with %s\n", m.App, m.Package, m.Version, m.Seq, len(m.Files), formatBytes(m.Size()), strings.Join(added, ", "))
 				fmt.Fprintf(w, "  digest  %s, %d signatures\n", digest, len(e.Signatures))
+				printSigned(w, &m, digest)
 			})
 		},
 	}
 	c.Flags().StringArrayVar(&keys, "key", nil, "private release key file (repeatable; default: SLIPSTREAM_RELEASE_KEY, or the app's key here)")
 	c.Flags().StringVar(&out, "out", "", "write here instead of over FILE")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be signed and sign nothing")
 	return c
 }
 
 // addSignatures signs e with the keys and gives their ids.
-func (t *tool) addSignatures(e *sign.Envelope, app string, keys []string) ([]string, error) {
-	signers, err := t.releaseSigners(app, keys)
-	if err != nil {
-		return nil, err
-	}
+func addSignatures(e *sign.Envelope, signers []sign.Signer) ([]string, error) {
 	var ids []string
 	for _, s := range signers {
 		if err := e.Sign(s); err != nil {
@@ -263,7 +269,7 @@ func (t *tool) addSignatures(e *sign.Envelope, app string, keys []string) ([]str
 }
 
 func newReleaseResign(t *tool) *cobra.Command {
-	var app string
+	var app, root string
 	var keys, signedBy []string
 	c := &cobra.Command{
 		Use: "resign RELEASE", Short: "Add signatures of a new key to a published release; its digest stays", Args: exactly(1, "one release"),
@@ -273,16 +279,27 @@ with it, then publish a root without the old key (docs/guides/lost-key.md).
 The server may have made a release up, so it is signed only if a key known here has signed it before: one of --key, one
 of the root in your folder (or SLIPSTREAM_ROOT), or one of --signed-by.`,
 		RunE: func(c *cobra.Command, args []string) error {
+			app, err := t.defaultApp(app)
+			if err != nil {
+				return err
+			}
 			r, m, err := t.release(c, app, args[0])
 			if err != nil {
 				return err
 			}
-			signers, err := t.releaseSigners(m.App, keys)
+			signers, err := t.releaseSigners(app, keys)
 			if err != nil {
 				return err
 			}
-			ring, err := t.keyring(m.App, signers)
+			server, err := t.client()
 			if err != nil {
+				return err
+			}
+			ring, err := t.keyring(app, root, signers)
+			if err != nil {
+				return err
+			}
+			if ring, err = ring.Follow(c.Context(), server, app); err != nil {
 				return err
 			}
 			for _, old := range signedBy {
@@ -290,21 +307,20 @@ of the root in your folder (or SLIPSTREAM_ROOT), or one of --signed-by.`,
 				if err != nil {
 					return err
 				}
-				ring = append(ring, pub)
+				ring = ring.With(pub)
 			}
 			// What gets our signature must have had one of ours before: the server may have made it up.
-			if m, err = ring.Open(m.App, *r); err != nil {
+			if m, err = ring.Open(app, *r); err != nil {
 				return fmt.Errorf("sign %s again: %w", args[0], err)
+			}
+			if err := isNamed(args[0], slipstream.DefaultPackage, r.Digest, m); err != nil {
+				return err
 			}
 			e, err := sign.ParseEnvelope(r.Envelope, sign.TypeManifest, slipstream.MaxManifestBytes)
 			if err != nil {
 				return err
 			}
-			added, err := t.addSignatures(e, m.App, keys)
-			if err != nil {
-				return err
-			}
-			server, err := t.client()
+			added, err := addSignatures(e, signers)
 			if err != nil {
 				return err
 			}
@@ -314,12 +330,14 @@ of the root in your folder (or SLIPSTREAM_ROOT), or one of --signed-by.`,
 			result := map[string]any{"digest": r.Digest, "signed": added, "signatures": len(e.Signatures)}
 			return t.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "Signed %s %s %s (%s) with %s\n", m.App, m.Package, m.Version, r.Digest.Short(), strings.Join(added, ", "))
+				printSigned(w, m, r.Digest)
 			})
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
 	c.Flags().StringArrayVar(&keys, "key", nil, "private release key file (repeatable; default: SLIPSTREAM_RELEASE_KEY, or the app's key here)")
 	c.Flags().StringArrayVar(&signedBy, "signed-by", nil, "key that signed it before, file or base64 (repeatable): when no root here lists it any more")
+	t.rootFlag(c, &root)
 	t.serverFlags(c)
 	return c
 }

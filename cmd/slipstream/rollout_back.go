@@ -55,6 +55,8 @@ type backFlags struct {
 	api.Rollback
 	republish bool
 	version   string
+	root      string
+	minSeq    int64
 	keys      []string
 }
 
@@ -96,8 +98,21 @@ those to the target; publish writes them for the last ten releases that fit. To 
 	c.Flags().BoolVar(&f.republish, "republish", false, "publish the old tree again under a new seq")
 	c.Flags().StringVar(&f.version, "version", "", "version of what --republish publishes (default: the old one + -again.SEQ)")
 	c.Flags().StringArrayVar(&f.keys, "key", nil, "private release key file for --republish (repeatable; default as for publish)")
+	c.Flags().Int64Var(&f.minSeq, "min-seq", 0, "give what --republish publishes at least this number")
+	t.rootFlag(c, &f.root)
 	t.packageFlags(c, &a)
 	return c
+}
+
+// isNamed refuses a release that is not the one that ref asks for: a version of pkg, package@version, or a digest's first
+// digits.
+func isNamed(ref, pkg string, digest slipstream.Digest, m *slipstream.Manifest) error {
+	byVersion := ref == m.Package+"@"+m.Version || ref == m.Version && m.Package == pkg
+	byDigest := len(ref) >= 8 && strings.HasPrefix(string(digest), ref)
+	if byVersion || byDigest {
+		return nil
+	}
+	return slipstream.Refuse(slipstream.ReasonManifestMismatch, "release "+ref, "the server gave %s %s (%s) instead", m.Package, m.Version, digest.Short())
 }
 
 // republish commits the tree of an old release, whose contents the server has, under a new seq.
@@ -120,31 +135,31 @@ func (t *tool) republish(ctx context.Context, server *api.Client, a at, f backFl
 	if err != nil {
 		return err
 	}
-	keys, err := t.keyring(a.app, signers)
+	keys, err := t.keyring(a.app, f.root, signers)
 	if err != nil {
 		return err
 	}
+	if keys, err = keys.Follow(ctx, server, a.app); err != nil {
+		return err
+	}
+	// The server may have made the release up, or given another one than was asked for.
 	old, err := keys.Open(a.app, r)
 	if err != nil {
 		return fmt.Errorf("publish %s again: %w", f.To, err)
 	}
-	byVersion := f.To == old.Package+"@"+old.Version || f.To == old.Version && old.Package == a.pkg
-	if byDigest := len(f.To) >= 8 && strings.HasPrefix(string(r.Digest), f.To); !byVersion && !byDigest {
-		return slipstream.Refuse(slipstream.ReasonManifestMismatch, "release "+f.To, "the server gave %s %s (%s)", old.Package, old.Version, r.Digest.Short())
+	if err := isNamed(f.To, a.pkg, r.Digest, old); err != nil {
+		return err
 	}
+	again := publish.Again{Version: f.version, MinSeq: f.minSeq, Keys: keys, Seqs: t.seqs(a.app)}
 	target := publish.Target{App: a.app, Package: old.Package, Platform: old.Platform, Channel: a.channel, Runtime: old.Runtime}
 	for n := 0; ; n++ {
 		standing, err := server.Standing(ctx, target)
 		if err != nil {
 			return fmt.Errorf("read how things stand: %w", err)
 		}
-		m, err := publish.Republish(ctx, server, old, standing, keys, first(f.version, fmt.Sprintf("%s-again.%d", old.Version, standing.HighestSeq+1)), time.Now())
+		m, e, err := publish.Republish(ctx, server, r, standing, again, signers, time.Now())
 		if err != nil {
-			return err
-		}
-		e, err := sign.Seal(sign.TypeManifest, m, signers...)
-		if err != nil {
-			return err
+			return fmt.Errorf("publish %s again: %w", f.To, err)
 		}
 		res, err := server.Commit(ctx, publish.CommitRequest{App: a.app, Manifest: e.Encode(), Notes: f.Reason,
 			Rollout: &publish.NewRollout{Channel: a.channel, To: slipstream.FullShare}})
@@ -152,10 +167,16 @@ func (t *tool) republish(ctx context.Context, server *api.Client, a at, f backFl
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("publish again: %w", err)
+			return fmt.Errorf("publish %s again as %s (seq %d): %w", f.To, m.Version, m.Seq, err)
 		}
+		digest := sign.DigestOf(e.Payload)
+		if res.Digest != digest {
+			return slipstream.Refuse(slipstream.ReasonManifestMismatch, "answer", "the server says that it committed %s, signed was %s", res.Digest.Short(), digest.Short())
+		}
+		res.Seq = m.Seq
 		return t.print(res, func(w io.Writer) {
-			fmt.Fprintf(w, "Version %s is published again as %s (seq %d, %s) and offered on %s\n", old.Version, m.Version, m.Seq, res.Digest.Short(), a.channel)
+			fmt.Fprintf(w, "Version %s is published again as %s (seq %d, %s) and offered on %s\n", old.Version, m.Version, m.Seq, digest.Short(), a.channel)
+			fmt.Fprintf(w, "  %d files, %s, %d ways back\n", len(m.Files), formatBytes(m.Size()), len(m.Fallback))
 			t.warn(res.Warnings)
 		})
 	}

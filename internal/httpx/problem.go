@@ -143,10 +143,12 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 // MethodNotAllowed answers 405 and says which methods the resource has.
 func MethodNotAllowed(w http.ResponseWriter, r *http.Request, allowed ...string) {
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	LeaveBody(w, r)
 	WriteProblem(w, r, NewProblem(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "%s is not possible here", r.Method))
 }
 
 // NotFound answers 404 for a path that does not exist.
 func NotFound(w http.ResponseWriter, r *http.Request) {
+	LeaveBody(w, r)
 	WriteProblem(w, r, NewProblem(http.StatusNotFound, CodeNotFound, "there is nothing at this path"))
 }

@@ -19,17 +19,17 @@ import (
 const (
 	ReadHeaderTimeout = 10 * time.Second
 	// ReadTimeout is for a whole request, body included, whether anybody reads it or not. Handlers of long uploads move
-	// their own deadline on while bytes come.
+	// their own deadline on while bytes come; those whose answers take long take it off by Unhurried.
 	ReadTimeout    = 30 * time.Second
 	IdleTimeout    = 2 * time.Minute
 	MaxHeaderBytes = 16 << 10
 )
 
-// NewServer is an http.Server with limits on headers and idle connections. Its own complaints (broken TLS handshakes,
+// NewServer is an http.Server with limits on requests and idle connections. Unclean paths do not reach h. Its own complaints (broken TLS handshakes,
 // panics) go to log.
 func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           guard(h),
 		ReadHeaderTimeout: ReadHeaderTimeout,
 		ReadTimeout:       ReadTimeout,
 		IdleTimeout:       IdleTimeout,
