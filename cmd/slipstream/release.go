@@ -283,7 +283,7 @@ of the root in your folder (or SLIPSTREAM_ROOT), or one of --signed-by.`,
 			if err != nil {
 				return err
 			}
-			r, m, err := t.release(c, app, args[0])
+			r, _, err := t.release(c, app, args[0])
 			if err != nil {
 				return err
 			}
@@ -310,7 +310,8 @@ of the root in your folder (or SLIPSTREAM_ROOT), or one of --signed-by.`,
 				ring = ring.With(pub)
 			}
 			// What gets our signature must have had one of ours before: the server may have made it up.
-			if m, err = ring.Open(app, *r); err != nil {
+			m, err := ring.Open(app, *r)
+			if err != nil {
 				return fmt.Errorf("sign %s again: %w", args[0], err)
 			}
 			if err := isNamed(args[0], slipstream.DefaultPackage, r.Digest, m); err != nil {

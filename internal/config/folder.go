@@ -14,7 +14,8 @@ import (
 // Folder is the publisher's configuration folder: $XDG_CONFIG_HOME/slipstream.
 //
 //	server.json              URL and admin token: of `login`, or of the `serve` that ran last on this machine
-//	apps/<app>/root.json     newest root envelope, verbatim
+//	apps/<app>/root.json     newest root envelope, verbatim; root-N.json are all of them
+//	apps/<app>/seq-<package>.json  highest seq that was signed here
 //	apps/<app>/root.key      PKCS#8 PEM
 //	apps/<app>/release.key   PKCS#8 PEM
 type Folder struct{ Path string }
