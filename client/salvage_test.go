@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/slipstream-ota/slipstream"
 )
@@ -26,6 +27,9 @@ func TestWordsOfACrashLeaveTheStateReadable(t *testing.T) {
 			b.offline()
 			if err := l.Crash(b.Context(), detail); err != nil {
 				t.Fatal(err)
+			}
+			if said := b.told[len(b.told)-1].Detail; said == "" || !utf8.ValidString(said) || len(said) > slipstream.MaxEventDetail {
+				t.Errorf("the report says %q", said)
 			}
 			b.start() // a second write: now both generations hold it
 			b.reopen()

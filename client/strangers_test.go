@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,6 +158,14 @@ func TestABadMirrorHidesNoGoodOne(t *testing.T) {
 			b.install()
 			if v, root := b.version("main"), b.c.rootVersion(); v != "1.0.0" || root != 2 {
 				t.Errorf("runs %q under root %d", v, root)
+			}
+			b.c.net.good.Store(0) // the bad one is asked first again
+			d = b.repo.publish("main", "1.1.0", v2)
+			m = b.repo.manifests[d]
+			b.repo.offer(d)
+			b.install()
+			if v := b.version("main"); v != "1.1.0" {
+				t.Errorf("runs %q after the second update", v)
 			}
 			if path == "/v1/check" && b.repo.count("good.test/v1/check") == 0 {
 				t.Error("the good server was not asked for a decision")
@@ -318,10 +327,13 @@ func TestCloseEndsWhatIsUnderWayAndWaitsForIt(t *testing.T) {
 	b := newBench(t)
 	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
 	started, ended := make(chan struct{}), make(chan error, 1)
+	var over atomic.Bool
 	b.c.net.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
 		if carriesFiles(r.URL.Path) {
 			close(started)
 			<-r.Context().Done()
+			time.Sleep(20 * time.Millisecond) // a transport that needs a moment
+			over.Store(true)
 			return nil, r.Context().Err()
 		}
 		return b.repo.RoundTrip(r)
@@ -333,6 +345,9 @@ func TestCloseEndsWhatIsUnderWayAndWaitsForIt(t *testing.T) {
 	<-started
 	if err := b.c.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if !over.Load() {
+		t.Error("Close gave the directory away while an update was under way")
 	}
 	second, err := Open(t.Context(), b.cfg)
 	if err != nil {
