@@ -27,7 +27,8 @@ const (
 	loginTimeout = 10 * time.Second // for the look at a token: a database that hangs is told before anything is begun
 )
 
-// routeBlobs adds the uploads. They stream, so they do not go through huma, which reads bodies whole.
+// routeBlobs adds the uploads. They stream, so they do not go through huma, which reads bodies whole. Blobs are kept
+// once for all apps: who may publish for one app can learn of any digest whether it is stored, which takes knowing it.
 func (s *Server) routeBlobs() {
 	const path = Base + "/apps/{app}/blobs/{digest}"
 	s.upload(http.MethodHead, path, "How much of a blob has arrived (Upload-Offset)", s.headBlob)

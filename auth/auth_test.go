@@ -86,6 +86,26 @@ func TestATokenLetsItsOwnerInUntilItExpiresOrIsRevoked(t *testing.T) {
 	}
 }
 
+func TestNobodyTakesAnothersNameInTheAuditLog(t *testing.T) {
+	_, tokens, _ := open(t)
+	ctx := t.Context()
+	first, _, err := tokens.Create(ctx, "ann", auth.Spec{Name: "ci", Role: auth.Owner})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]error{"system": slipstream.ErrInvalid, "local": slipstream.ErrInvalid, "ci": slipstream.ErrConflict} {
+		if _, _, err := tokens.Create(ctx, "ann", auth.Spec{Name: name, Role: auth.Viewer}); !errors.Is(err, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := tokens.Revoke(ctx, "ann", first.ID, func(store.Token) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := tokens.Create(ctx, "ann", auth.Spec{Name: "ci", Role: auth.Viewer}); err != nil {
+		t.Errorf("a name that is free again: %v", err)
+	}
+}
+
 func TestSecretsAreNotKept(t *testing.T) {
 	st, tokens, _ := open(t)
 	_, secret, err := tokens.Create(t.Context(), "ann", auth.Spec{Name: "ci", Role: auth.Viewer})

@@ -21,6 +21,12 @@ const Prefix = "slp_"
 
 const secretBytes = 32
 
+// Names in the audit log that are not people's to give.
+const (
+	nameSystem = "system" // the server itself
+	nameLocal  = "local"  // who works on the server's machine
+)
+
 // ErrUnauthorized says that no valid token came with the request.
 var ErrUnauthorized = errors.New("a valid token is needed")
 
@@ -67,6 +73,9 @@ func (t *Tokens) Create(ctx context.Context, by string, s Spec) (store.Token, st
 	if err := slipstream.CheckName("token", s.Name); err != nil {
 		return store.Token{}, "", err
 	}
+	if s.Name == nameSystem || s.Name == nameLocal {
+		return store.Token{}, "", slipstream.Invalidf("the token name %q is the server's own", s.Name)
+	}
 	now := t.clock()
 	if !s.Expires.IsZero() && !s.Expires.After(now) {
 		return store.Token{}, "", slipstream.Invalidf("the token would have expired already")
@@ -81,7 +90,7 @@ func (t *Tokens) Create(ctx context.Context, by string, s Spec) (store.Token, st
 // Reissue makes an owner's token with a fixed id and takes the former one of that id away: the token that `serve`
 // leaves for the command on its own machine.
 func (t *Tokens) Reissue(ctx context.Context, id, name string) (string, error) {
-	_, secret, err := t.put(ctx, "system", store.Token{ID: id, Name: name, Role: string(Owner), Created: t.clock()}, true)
+	_, secret, err := t.put(ctx, nameSystem, store.Token{ID: id, Name: name, Role: string(Owner), Created: t.clock()}, true)
 	return secret, err
 }
 
@@ -102,6 +111,11 @@ func (t *Tokens) put(ctx context.Context, by string, k store.Token, replace bool
 				return err
 			}
 		}
+		if !replace {
+			if err := free(ctx, tx, k.Name); err != nil {
+				return err
+			}
+		}
 		if replace {
 			if err := tx.Tokens().Delete(ctx, k.ID); err != nil && !errors.Is(err, slipstream.ErrNotFound) {
 				return err
@@ -117,6 +131,20 @@ func (t *Tokens) put(ctx context.Context, by string, k store.Token, replace bool
 		return store.Token{}, "", fmt.Errorf("keep token: %w", err)
 	}
 	return k, secret, nil
+}
+
+// free refuses the name of a token that exists: the audit log tells people apart by it.
+func free(ctx context.Context, tx store.Tx, name string) error {
+	all, err := tx.Tokens().List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range all {
+		if k.Name == name {
+			return slipstream.Hint(fmt.Errorf("token %q exists: %w", name, slipstream.ErrConflict), "choose another name, or revoke that token first")
+		}
+	}
+	return nil
 }
 
 func (t *Tokens) now() time.Time { return t.clock().UTC().Truncate(time.Microsecond) }

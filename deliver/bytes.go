@@ -24,15 +24,15 @@ func (s *Server) bytes(w http.ResponseWriter, r *http.Request) error {
 	etag := `"` + string(d) + `"`
 	h["Etag"] = []string{etag}
 	h["Cache-Control"] = s.headers.immutable
-	if have := r.Header["If-None-Match"]; len(have) > 0 && matches(have, etag) {
-		w.WriteHeader(http.StatusNotModified) // the name is the content: no need to look
-		return nil
-	}
 	object, err := s.open(r, d)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = object.Close() }() // only read from
+	if have := r.Header["If-None-Match"]; len(have) > 0 && matches(have, etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
 	sum, err := hex.DecodeString(string(d))
 	if err != nil {
 		return fmt.Errorf("decode digest: %w", err)
@@ -40,7 +40,7 @@ func (s *Server) bytes(w http.ResponseWriter, r *http.Request) error {
 	h["Content-Type"] = s.headers.octets
 	h["X-Content-Type-Options"] = s.headers.noSniff
 	h["Repr-Digest"] = []string{"sha-256=:" + base64.StdEncoding.EncodeToString(sum) + ":"}
-	defer s.limitWriting(w, object.Size())()
+	defer s.limitWriting(w, r, object.Size())()
 	http.ServeContent(&unsatisfiable{ResponseWriter: w, request: r}, r, "", time.Time{}, object)
 	return nil
 }

@@ -26,6 +26,7 @@ type checkBuffers struct {
 func (s *Server) check(w http.ResponseWriter, r *http.Request) error {
 	snap, err := s.current()
 	if err != nil {
+		httpx.LeaveBody(w, r)
 		return err
 	}
 	b := s.checks.Get().(*checkBuffers)

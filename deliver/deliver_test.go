@@ -83,6 +83,9 @@ func TestAnswersAreWhatTheyShouldBe(t *testing.T) {
 		{name: "reports by PUT", method: "PUT", path: "/v1/reports", status: 405, want: map[string]string{"Allow": "POST"}},
 		{name: "alive", path: "/healthz", status: 200, body: "ok\n"},
 		{name: "ready", path: "/readyz", status: 200, body: "ready\n", want: map[string]string{"Cache-Control": "no-store"}},
+		{name: "missing blob that the client says it has", path: "/v1/blobs/" + string(digestOf("x")), header: []string{"If-None-Match", `"` + string(digestOf("x")) + `"`}, status: 404, want: map[string]string{"Cache-Control": "no-store"}},
+		{name: "a path that is not clean", path: "/v1//check", status: 404, body: `"code":"not_found"`},
+		{name: "a path with dots", path: "/v1/./check", status: 404, body: `"code":"not_found"`},
 		{name: "nothing there", path: "/v1/nothing", status: 404, body: `"code":"not_found"`},
 		{name: "the top", path: "/", status: 404},
 	} {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/slipstream-ota/slipstream/internal/httpx"
 )
 
 // document is small bytes in memory with the headers that describe them, made once.
@@ -58,7 +60,7 @@ func (s *Server) writeDocument(w http.ResponseWriter, r *http.Request, d *docume
 		return http.StatusOK
 	}
 	if len(d.body) > largeDocument {
-		defer s.limitWriting(w, int64(len(d.body)))()
+		defer s.limitWriting(w, r, int64(len(d.body)))()
 	}
 	_, _ = w.Write(d.body) // a client that has gone away is no error of ours
 	return http.StatusOK
@@ -67,9 +69,10 @@ func (s *Server) writeDocument(w http.ResponseWriter, r *http.Request, d *docume
 // largeDocument is what may not fit into a connection's buffers, so that a reader who stops would hold the handler.
 const largeDocument = 16 << 10
 
-// limitWriting gives up on a client that takes n bytes more slowly than the minimum rate. The result takes the limit
+// limitWriting gives up on a client that takes n bytes more slowly than the minimum rate, and lets others take their time. The result takes the limit
 // off again: the connection goes on to other requests.
-func (s *Server) limitWriting(w http.ResponseWriter, n int64) func() {
+func (s *Server) limitWriting(w http.ResponseWriter, r *http.Request, n int64) func() {
+	httpx.Unhurried(w, r)
 	c := http.NewResponseController(w)
 	limit := downloadGrace + time.Duration(n/s.cfg.MinimumRate)*time.Second
 	if c.SetWriteDeadline(time.Now().Add(limit)) != nil {

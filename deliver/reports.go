@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/internal/httpx"
 	"github.com/slipstream-ota/slipstream/report"
 	"github.com/slipstream-ota/slipstream/store"
 )
@@ -18,6 +19,7 @@ import (
 func (s *Server) reports(w http.ResponseWriter, r *http.Request) error {
 	snap, err := s.current()
 	if err != nil {
+		httpx.LeaveBody(w, r)
 		return err
 	}
 	free := s.limitReading(w)
@@ -38,8 +40,15 @@ func (s *Server) reports(w http.ResponseWriter, r *http.Request) error {
 	})
 	received, network := s.cfg.Clock(), s.cfg.Reports.Network(s.sender(r))
 	events := make([]store.StoredEvent, len(batch.Events))
+	known := s.releases.within(s)
 	for i, e := range batch.Events {
-		events[i] = store.StoredEvent{Event: e, Received: received, Network: network}
+		counts := countable(snap, &e)
+		if counts && e.Release != "" {
+			if counts, err = known.is(r.Context(), &e); err != nil {
+				return err
+			}
+		}
+		events[i] = store.StoredEvent{Event: e, Received: received, Network: network, Uncounted: !counts}
 	}
 	stored, err := s.cfg.Reports.Accept(r.Context(), events)
 	if err != nil {

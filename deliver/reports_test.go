@@ -52,6 +52,36 @@ func TestReportsAreAnsweredLineByLine(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatExistsIsCounted(t *testing.T) {
+	w := newWorld(t)
+	d := w.addRelease("5", []byte("{}"))
+	w.tables.releases[d].Manifest = &slipstream.Manifest{App: "shop", Package: "main"}
+	w.start()
+	report := func(id, change string) string {
+		return fmt.Sprintf(`{"id":%q,"kind":"confirmed","app":"shop","device":%q,"release":%q,"channel":"production","package":"main"%s}`, id, digestOf("device"), d, change)
+	}
+	for id, c := range map[string]struct {
+		change  string
+		counted bool
+	}{
+		"all-of-it-exists":    {"", true},
+		"names-less":          {`,"channel":"","package":""`, true},
+		"invented-kind":       {`,"kind":"invented"`, false},
+		"invented-channel":    {`,"channel":"invented"`, false},
+		"invented-package":    {`,"package":"invented"`, false},
+		"invented-release":    {`,"release":"` + string(digestOf("invented")) + `"`, false},
+		"no-release":          {`,"release":"","kind":"failed"`, true},
+		"no-release-no-thing": {`,"release":"","package":"invented"`, false},
+	} {
+		if r := w.ask("POST", "/v1/reports", report(id, c.change)); !strings.Contains(bodyOf(t, r), "accepted") {
+			t.Errorf("%s: not kept", id)
+		}
+		if got := !w.tables.events[id].Uncounted; got != c.counted {
+			t.Errorf("%s: counted %v", id, got)
+		}
+	}
+}
+
 func TestBadReportsAreRefusedWhole(t *testing.T) {
 	w := newWorld(t).start()
 	for name, c := range map[string]struct {

@@ -47,6 +47,7 @@ func (s *Server) Handler() http.Handler {
 	for _, rt := range s.routes() {
 		mux.Handle(rt.pattern, s.handle(rt))
 	}
+	unknown := s.handle(route{id: routeUnknown})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The two that a fleet asks all day long go past the mux.
 		if snap := s.snapshot.Load(); snap != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
@@ -65,6 +66,10 @@ func (s *Server) Handler() http.Handler {
 				code = rec.code
 			}
 			s.observe(r, routeCheck, code, start)
+			return
+		}
+		if !httpx.CleanPath(r.URL.Path) {
+			unknown(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)

@@ -91,6 +91,7 @@ type Server struct {
 	cache    *cache
 	metrics  *metrics
 	headers  headers
+	releases knownReleases
 	checks   sync.Pool       // of *checkBuffers
 	expired  map[string]bool // states that were logged as expired; only Run touches it
 }

@@ -19,6 +19,7 @@ type snapshot struct {
 	paths  map[string]*stateEntry
 	states map[stateKey]*stateEntry
 	apps   map[string]*appEntry
+	known  map[knownName]bool
 }
 
 type stateKey struct{ app, channel, platform string }
@@ -94,6 +95,7 @@ func (s *Server) refresh(ctx context.Context) error {
 			delete(next.paths, k.path())
 		}
 	}
+	next.known = knownNames(next.states)
 	s.snapshot.Store(next)
 	s.cache.expire()
 	s.metrics.snapshot(len(next.apps), len(next.states))

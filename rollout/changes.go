@@ -316,8 +316,7 @@ func (s *Service) Promote(ctx context.Context, by, app, pkg, from string, releas
 				if err != nil {
 					return err
 				}
-				o.platform = h.Platform
-				return e.start(r, o, id)
+				return e.start(r, o.promoting(&h), id)
 			})
 			if err != nil {
 				return err
@@ -327,6 +326,19 @@ func (s *Service) Promote(ctx context.Context, by, app, pkg, from string, releas
 		return nil
 	})
 	return out, err
+}
+
+// promoting is o for the devices that h meant, in h's way: what was for some devices only does not become everybody's.
+func (o Offer) promoting(h *Entry) Offer {
+	o.platform = h.Platform
+	o.Private = o.Private || h.Private
+	if o.When == nil {
+		o.When = h.When
+	}
+	if o.Apply == (slipstream.Apply{}) {
+		o.Apply = h.Apply
+	}
+	return o
 }
 
 // heads are the topmost rollouts in force, one per platform and runtime, top first.

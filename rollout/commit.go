@@ -275,6 +275,10 @@ func (e *edit) start(r *slipstream.Release, o Offer, id string) error {
 	if r.Embedded {
 		return fmt.Errorf("release %s only ships inside app binaries: %w", m.Version, slipstream.ErrConflict)
 	}
+	if o.Grant {
+		return slipstream.Hint(slipstream.Invalidf("rollouts with a cap cannot be started: this server grants no places, so no device would get the release"),
+			"limit the share instead")
+	}
 	control := slipstream.DefaultControl
 	if o.Control != nil {
 		control = *o.Control

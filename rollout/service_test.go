@@ -352,6 +352,33 @@ func TestPromoteOffersTheSameReleaseElsewhere(t *testing.T) {
 	}
 }
 
+func TestPromotingKeepsARolloutToItsDevices(t *testing.T) {
+	w := newWorld(t)
+	one := w.publish(1)
+	for _, name := range []string{"beta", "gamma"} {
+		_, err := w.service.CreateChannel(w.ctx, "ann", rollout.ChannelSpec{App: "shop", Name: name})
+		w.must(err)
+	}
+	when := []slipstream.Condition{{Attr: "os", Op: "in", Value: []byte(`["17"]`)}}
+	apply := slipstream.Apply{Mode: slipstream.ModeImmediate}
+	_, err := w.service.StartRollout(w.ctx, "ann", "shop", one.Release.Digest, rollout.Offer{Channel: "beta", To: slipstream.FullShare, When: when, Private: true, Apply: apply})
+	w.must(err)
+	done, err := w.service.Promote(w.ctx, "ann", "shop", "main", "beta", "", rollout.Offer{Channel: "gamma", To: slipstream.FullShare})
+	w.must(err)
+	if got := done[0].Rollout; !got.Private || len(got.When) != 1 || got.When[0].Attr != "os" || got.Apply != apply {
+		t.Errorf("what was for some became %+v", got)
+	}
+}
+
+func TestARolloutThatNobodyCouldGetIsRefused(t *testing.T) {
+	w := newWorld(t)
+	one := w.publish(1)
+	_, err := w.service.StartRollout(w.ctx, "ann", "shop", one.Release.Digest, rollout.Offer{Channel: "production", To: 100, Grant: true})
+	if !errors.Is(err, slipstream.ErrInvalid) || slipstream.HintOf(err) == "" {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestAChannelIsChanged(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.service.SaveChannel(w.ctx, "ann", rollout.ChannelSpec{App: "shop", Name: "production", Display: "Everybody", Timing: rollout.Timing{CheckAfter: 60, Jitter: -1, Lifetime: 600}})

@@ -216,6 +216,9 @@ type StoredEvent struct {
 	slipstream.Event
 	Received time.Time
 	Network  string // /24 or /48 of the sender, for the guard's weights; hashed, never an address in clear
+	// Uncounted keeps the event out of the counts, whose rows stay for ever: it names what this server does not know.
+	// Reading events back does not tell.
+	Uncounted bool
 }
 
 // EventQuery selects stored events, newest first.

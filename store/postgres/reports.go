@@ -104,7 +104,7 @@ func (c *columns) add(r *sqlstore.EventRow) {
 func (r *reports) count(ctx context.Context, tx *sql.Tx, batch []store.StoredEvent, fresh []bool, known map[sqlstore.CountKey]int64) error {
 	devices := map[sqlstore.CountKey][]int64{}
 	for i := range batch {
-		if fresh[i] {
+		if fresh[i] && !batch[i].Uncounted {
 			k := sqlstore.CountKeyOf(&batch[i])
 			devices[k] = append(devices[k], sqlstore.DeviceKey(batch[i].App, batch[i].Device))
 		}

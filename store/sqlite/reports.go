@@ -102,7 +102,7 @@ func (r *reports) count(ctx context.Context, tx *sql.Tx, batch []store.StoredEve
 	insert := tx.StmtContext(ctx, r.insertDevice)
 	added := map[int64]int64{}
 	for i := range batch {
-		if !fresh[i] {
+		if !fresh[i] || batch[i].Uncounted {
 			continue
 		}
 		id, err := r.countID(ctx, tx, sqlstore.CountKeyOf(&batch[i]), known)

@@ -128,6 +128,13 @@ var reportCases = []contract{
 		e.same(len(e.events(store.EventQuery{Limit: 1050})), 1050, "events with a limit")
 	}},
 	{"Counts counts a device once in each row", countsOnce},
+	{"an uncounted event is kept, but makes no count", func(e *env) {
+		invented := event(1, "d", "invented")
+		invented.Uncounted = true
+		e.same(e.append(invented, event(2, "d", slipstream.KindConfirmed)), []bool{true, true}, "fresh")
+		e.same(len(e.events(store.EventQuery{})), 2, "events")
+		e.same(e.counts(), "production/main "+short+" confirmed 1", "counts")
+	}},
 	{"Forget deletes all of one device and says how many events", func(e *env) {
 		e.append(event(1, "d", slipstream.KindStarted), event(2, "d", slipstream.KindConfirmed), event(3, "e", slipstream.KindConfirmed))
 		n, err := e.s.Reports().Forget(e.Context(), "shop", string(digest("d")))
