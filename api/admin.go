@@ -48,7 +48,7 @@ func (s *Server) listAudit(ctx context.Context, in *struct {
 	out := AuditList{Entries: []AuditEntry{}}
 	err := s.cfg.Store.View(ctx, func(tx store.Tx) error {
 		out.Entries = out.Entries[:0]
-		list, err := tx.Audit().List(ctx, q)
+		list, err := tx.Log().Audit().List(ctx, q)
 		for _, e := range list {
 			out.Entries = append(out.Entries, AuditEntry{Seq: e.Seq, At: e.At, Actor: e.Actor, Action: e.Action, App: e.App, Target: e.Target,
 				Detail: e.Detail, Prev: e.Prev, Hash: e.Hash})

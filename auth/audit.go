@@ -32,7 +32,7 @@ func VerifyAudit(ctx context.Context, st store.Store, head string) (AuditReport,
 		seen := head == ""
 		before := int64(0)
 		for {
-			page, err := tx.Audit().List(ctx, store.AuditQuery{BeforeSeq: before, Limit: auditPage})
+			page, err := tx.Log().Audit().List(ctx, store.AuditQuery{BeforeSeq: before, Limit: auditPage})
 			if err != nil {
 				return err
 			}

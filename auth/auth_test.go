@@ -114,7 +114,7 @@ func TestSecretsAreNotKept(t *testing.T) {
 	}
 	err = st.View(t.Context(), func(tx store.Tx) error {
 		list, err := tx.Tokens().List(t.Context())
-		log, lerr := tx.Audit().List(t.Context(), store.AuditQuery{})
+		log, lerr := tx.Log().Audit().List(t.Context(), store.AuditQuery{})
 		if kept := fmt.Sprintf("%+v %+v", list, log); strings.Contains(kept, secret[len(auth.Prefix):]) {
 			t.Error("the secret is in the store")
 		}
@@ -248,7 +248,14 @@ type tamperedTx struct {
 	change func([]store.AuditEntry) []store.AuditEntry
 }
 
-func (t tamperedTx) Audit() store.Audit { return tamperedAudit{t.Tx.Audit(), t.change} }
+func (t tamperedTx) Log() store.Log { return tamperedLog{t.Tx.Log(), t.change} }
+
+type tamperedLog struct {
+	store.Log
+	change func([]store.AuditEntry) []store.AuditEntry
+}
+
+func (t tamperedLog) Audit() store.Audit { return tamperedAudit{t.Log.Audit(), t.change} }
 
 type tamperedAudit struct {
 	store.Audit
@@ -273,7 +280,7 @@ func TestVerifyAudit(t *testing.T) {
 	var head string
 	err := st.Update(ctx, func(tx store.Tx) error {
 		for i := range entries {
-			e, err := tx.Audit().Append(ctx, store.AuditEntry{At: c.now, Actor: "ann", Action: "rollout.pause", App: "shop", Target: fmt.Sprint(i), Detail: []byte(`{}`)})
+			e, err := tx.Log().Audit().Append(ctx, store.AuditEntry{At: c.now, Actor: "ann", Action: "rollout.pause", App: "shop", Target: fmt.Sprint(i), Detail: []byte(`{}`)})
 			if err != nil {
 				return err
 			}

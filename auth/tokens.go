@@ -124,7 +124,7 @@ func (t *Tokens) put(ctx context.Context, by string, k store.Token, replace bool
 		if err := tx.Tokens().Put(ctx, k); err != nil {
 			return err
 		}
-		_, err := tx.Audit().Append(ctx, store.AuditEntry{At: t.now(), Actor: by, Action: "token.create", App: k.App, Target: k.ID, Detail: detail})
+		_, err := tx.Log().Audit().Append(ctx, store.AuditEntry{At: t.now(), Actor: by, Action: "token.create", App: k.App, Target: k.ID, Detail: detail})
 		return err
 	})
 	if err != nil {
@@ -184,7 +184,7 @@ func (t *Tokens) Revoke(ctx context.Context, by, id string, allowed func(store.T
 			if err := tx.Tokens().Delete(ctx, id); err != nil {
 				return err
 			}
-			_, err := tx.Audit().Append(ctx, store.AuditEntry{At: t.now(), Actor: by, Action: "token.revoke", App: k.App, Target: id, Detail: []byte(`{}`)})
+			_, err := tx.Log().Audit().Append(ctx, store.AuditEntry{At: t.now(), Actor: by, Action: "token.revoke", App: k.App, Target: id, Detail: []byte(`{}`)})
 			return err
 		}
 		return fmt.Errorf("token %s: %w", id, slipstream.ErrNotFound)

@@ -135,7 +135,7 @@ func (s *Service) audit(ctx context.Context, tx store.Tx, by, action, app, targe
 	if err != nil {
 		return fmt.Errorf("encode audit detail: %w", err)
 	}
-	_, err = tx.Audit().Append(ctx, store.AuditEntry{At: now.UTC().Truncate(time.Microsecond), Actor: by, Action: action, App: app, Target: target, Detail: b})
+	_, err = tx.Log().Audit().Append(ctx, store.AuditEntry{At: now.UTC().Truncate(time.Microsecond), Actor: by, Action: action, App: app, Target: target, Detail: b})
 	return err
 }
 

@@ -167,7 +167,7 @@ func (w *world) stateUnder(trust *sign.Trust, platform string) *slipstream.State
 func (w *world) actions() (out []string) {
 	w.view(func(tx store.Tx) error {
 		out = nil
-		list, err := tx.Audit().List(w.ctx, store.AuditQuery{})
+		list, err := tx.Log().Audit().List(w.ctx, store.AuditQuery{})
 		for _, e := range list {
 			out = append(out, e.Action)
 		}

@@ -47,7 +47,7 @@ type Tx interface {
 	Channels() Channels
 	States() States
 	Containers() Containers
-	Audit() Audit
+	Log() Log
 	Tokens() Tokens
 	Settings() Settings
 }
@@ -156,6 +156,11 @@ type Containers interface {
 	List(ctx context.Context, release slipstream.Digest) ([]slipstream.Container, error)
 	All(ctx context.Context) (map[slipstream.Digest][]slipstream.Container, error)
 	Delete(ctx context.Context, release slipstream.Digest, c slipstream.Container) error
+}
+
+// Log gives what the server writes down about what it does, in the same transaction as the doing.
+type Log interface {
+	Audit() Audit
 }
 
 // AuditEntry is one change. Hash = sha256 over the previous hash and this entry's fields (see ChainHash), so a removed

@@ -254,7 +254,7 @@ func TestTheAuditTableItselfRefusesChanges(t *testing.T) {
 	url := cluster.Database(t)
 	s := open(t, url, postgres.Options{Migrate: true})
 	if err := s.Update(t.Context(), func(tx store.Tx) error {
-		_, err := tx.Audit().Append(t.Context(), store.AuditEntry{Action: "x"})
+		_, err := tx.Log().Audit().Append(t.Context(), store.AuditEntry{Action: "x"})
 		return err
 	}); err != nil {
 		t.Fatal(err)

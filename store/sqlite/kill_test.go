@@ -81,7 +81,7 @@ func everythingFits(t *testing.T, s *sqlite.Store) {
 		if err != nil {
 			return err
 		}
-		log, err := tx.Audit().List(t.Context(), store.AuditQuery{Action: "release.publish"})
+		log, err := tx.Log().Audit().List(t.Context(), store.AuditQuery{Action: "release.publish"})
 		if err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func write(ctx context.Context, path string) error {
 			if err := tx.Releases().Put(ctx, &slipstream.Release{Digest: digest, Manifest: m}); err != nil {
 				return err
 			}
-			_, err = tx.Audit().Append(ctx, store.AuditEntry{At: time.Now(), Action: "release.publish", App: "shop"})
+			_, err = tx.Log().Audit().Append(ctx, store.AuditEntry{At: time.Now(), Action: "release.publish", App: "shop"})
 			return err
 		})
 		if err != nil {

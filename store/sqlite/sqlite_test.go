@@ -202,7 +202,7 @@ func TestTheAuditTableItselfRefusesChanges(t *testing.T) {
 	t.Parallel()
 	s, path := fresh(t)
 	if err := s.Update(t.Context(), func(tx store.Tx) error {
-		_, err := tx.Audit().Append(t.Context(), store.AuditEntry{Action: "x"})
+		_, err := tx.Log().Audit().Append(t.Context(), store.AuditEntry{Action: "x"})
 		return err
 	}); err != nil {
 		t.Fatal(err)

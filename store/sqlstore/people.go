@@ -10,6 +10,11 @@ import (
 	"github.com/slipstream-ota/slipstream/store"
 )
 
+type logs struct{ *Tx }
+
+// Audit implements store.Log.
+func (l logs) Audit() store.Audit { return audit{l.Tx} }
+
 type audit struct{ *Tx }
 
 func (a audit) Append(ctx context.Context, e store.AuditEntry) (store.AuditEntry, error) {

@@ -116,8 +116,8 @@ func (t *Tx) States() store.States { return states{t} }
 // Containers implements store.Tx.
 func (t *Tx) Containers() store.Containers { return containers{t} }
 
-// Audit implements store.Tx.
-func (t *Tx) Audit() store.Audit { return audit{t} }
+// Log implements store.Tx.
+func (t *Tx) Log() store.Log { return logs{t} }
 
 // Tokens implements store.Tx.
 func (t *Tx) Tokens() store.Tokens { return tokens{t} }

@@ -79,11 +79,11 @@ var auditCases = []contract{
 	{"all fields are kept; List gives newest first and filters", func(e *env) {
 		want := store.AuditEntry{At: at(0), Actor: "anna", Action: "app.create", App: "shop", Target: "shop ✓", Detail: []byte(`{"a":"<b>"}`)}
 		e.update(func(ctx context.Context, tx store.Tx) error {
-			stored, err := tx.Audit().Append(ctx, want)
+			stored, err := tx.Log().Audit().Append(ctx, want)
 			want.Seq, want.Hash = stored.Seq, stored.Hash
 			e.same(stored, want, "what Append gives")
 			for i := range 4 {
-				_, err2 := tx.Audit().Append(ctx, store.AuditEntry{At: at(i), Action: "x", App: []string{"shop", "art"}[i%2]})
+				_, err2 := tx.Log().Audit().Append(ctx, store.AuditEntry{At: at(i), Action: "x", App: []string{"shop", "art"}[i%2]})
 				err = errors.Join(err, err2)
 			}
 			return err
@@ -96,7 +96,7 @@ var auditCases = []contract{
 				{store.AuditQuery{}, "5 4 3 2 1 "}, {store.AuditQuery{App: "shop"}, "4 2 1 "}, {store.AuditQuery{Action: "app.create"}, "1 "},
 				{store.AuditQuery{BeforeSeq: 4, Limit: 2}, "3 2 "},
 			} {
-				entries, err := tx.Audit().List(ctx, c.query)
+				entries, err := tx.Log().Audit().List(ctx, c.query)
 				e.must(err)
 				got := ""
 				for _, a := range entries {
@@ -104,7 +104,7 @@ var auditCases = []contract{
 				}
 				e.same(got, c.want, "List")
 			}
-			first, err := tx.Audit().List(ctx, store.AuditQuery{Action: "app.create"})
+			first, err := tx.Log().Audit().List(ctx, store.AuditQuery{Action: "app.create"})
 			e.same(first, []store.AuditEntry{want}, "the first entry")
 			return err
 		})
@@ -118,7 +118,7 @@ func auditChain(e *env) {
 		wg.Go(func() {
 			for i := range 6 {
 				err := e.s.Update(ctx, func(tx store.Tx) error {
-					_, err := tx.Audit().Append(ctx, store.AuditEntry{At: time.Now(), Actor: itoa(int64(w)), Action: "x", Detail: []byte(`{}`)})
+					_, err := tx.Log().Audit().Append(ctx, store.AuditEntry{At: time.Now(), Actor: itoa(int64(w)), Action: "x", Detail: []byte(`{}`)})
 					if i%3 == 2 {
 						return errors.Join(err, errStop)
 					}
@@ -132,7 +132,7 @@ func auditChain(e *env) {
 	}
 	wg.Wait()
 	e.view(func(ctx context.Context, tx store.Tx) error {
-		entries, err := tx.Audit().List(ctx, store.AuditQuery{})
+		entries, err := tx.Log().Audit().List(ctx, store.AuditQuery{})
 		e.same(len(entries), 16, "entries")
 		prev := ""
 		for i := len(entries) - 1; i >= 0; i-- {

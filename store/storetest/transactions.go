@@ -24,7 +24,7 @@ var transactions = []contract{
 			e.must(tx.Releases().Put(ctx, release(1, "1.0.0")))
 			e.must(tx.States().Put(ctx, state("production", "any", 1)))
 			e.must(tx.Settings().Set(ctx, "k", []byte("v")))
-			_, err := tx.Audit().Append(ctx, store.AuditEntry{At: at(0), Action: "x"})
+			_, err := tx.Log().Audit().Append(ctx, store.AuditEntry{At: at(0), Action: "x"})
 			e.must(err)
 			return errStop
 		})
@@ -35,7 +35,7 @@ var transactions = []contract{
 			e.want(err, slipstream.ErrNotFound, "the setting")
 			seq, err := tx.Releases().HighestSeq(ctx, "shop", "main")
 			e.same(seq, int64(0), "highest seq")
-			entries, err2 := tx.Audit().List(ctx, store.AuditQuery{})
+			entries, err2 := tx.Log().Audit().List(ctx, store.AuditQuery{})
 			e.same(len(entries), 0, "audit entries")
 			rows, err3 := tx.States().Since(ctx, 0)
 			e.same(len(rows), 0, "states")
@@ -88,7 +88,7 @@ var transactions = []contract{
 			if tx.Apps().Create(ctx, app("shop")) == nil || tx.Settings().Set(ctx, "k", nil) == nil {
 				e.Error("a View writes")
 			}
-			if _, err := tx.Audit().Append(ctx, store.AuditEntry{}); err == nil {
+			if _, err := tx.Log().Audit().Append(ctx, store.AuditEntry{}); err == nil {
 				e.Error("a View appends to the audit log")
 			}
 			return nil
@@ -327,7 +327,7 @@ func reopening(e *env) {
 	first := e.open()
 	ctx := e.Context()
 	e.must(first.Update(ctx, func(tx store.Tx) error {
-		_, err := tx.Audit().Append(ctx, store.AuditEntry{At: at(0), Actor: "a", Action: "x"})
+		_, err := tx.Log().Audit().Append(ctx, store.AuditEntry{At: at(0), Actor: "a", Action: "x"})
 		return errors.Join(err, tx.Apps().Create(ctx, app("shop")), tx.Channels().Create(ctx, channel("production")),
 			tx.Releases().Put(ctx, release(1, "1.0.0")), tx.States().Put(ctx, state("production", "any", 5)),
 			tx.Apps().AddRoot(ctx, "shop", 1, []byte("root")), tx.Tokens().Put(ctx, token("t")), tx.Settings().Set(ctx, "k", []byte("v")))
@@ -343,7 +343,7 @@ func reopening(e *env) {
 			keep(tx.Channels().List(ctx, ""))
 			keep(tx.Releases().Get(ctx, release(1, "1.0.0").Digest))
 			keep(tx.States().Since(ctx, 0))
-			keep(tx.Audit().List(ctx, store.AuditQuery{}))
+			keep(tx.Log().Audit().List(ctx, store.AuditQuery{}))
 			keep(tx.Tokens().List(ctx))
 			keep(tx.Settings().Get(ctx, "k"))
 			return nil

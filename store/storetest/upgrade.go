@@ -114,7 +114,7 @@ func (e *env) readHistory(version int64) {
 		keep(tx.Containers().List(ctx, digest("r")))
 		keep(tx.Channels().Get(ctx, "shop", "production"))
 		keep(tx.States().Get(ctx, "shop", "production", "any"))
-		keep(tx.Audit().List(ctx, store.AuditQuery{}))
+		keep(tx.Log().Audit().List(ctx, store.AuditQuery{}))
 		keep(tx.Tokens().ByHash(ctx, [32]byte{}))
 		keep(tx.Settings().Get(ctx, "k"))
 		return nil
@@ -143,13 +143,13 @@ func (e *env) writeAfterUpgrade() {
 	e.Helper()
 	e.update(func(ctx context.Context, tx store.Tx) error {
 		next := release(10, "2.0.0")
-		_, err := tx.Audit().Append(ctx, store.AuditEntry{At: at(0), Action: "x"})
+		_, err := tx.Log().Audit().Append(ctx, store.AuditEntry{At: at(0), Action: "x"})
 		return errors.Join(err, tx.Releases().Put(ctx, next), tx.States().Put(ctx, state("production", "any", 1772366401)))
 	})
 	e.view(func(ctx context.Context, tx store.Tx) error {
 		s, err := tx.States().Get(ctx, "shop", "production", "any")
 		e.same(s.Rev, int64(42), "rev of the next state")
-		log, err2 := tx.Audit().List(ctx, store.AuditQuery{Limit: 1})
+		log, err2 := tx.Log().Audit().List(ctx, store.AuditQuery{Limit: 1})
 		e.same(log[0].Seq, int64(2), "seq of the next audit entry")
 		return errors.Join(err, err2)
 	})
