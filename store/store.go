@@ -25,6 +25,8 @@ type Store interface {
 	Update(ctx context.Context, fn func(tx Tx) error) error
 	// Reports is the append-only outcome log; its commits do not wait for Updates on PostgreSQL.
 	Reports() Reports
+	// Jobs is the queue of background work.
+	Jobs() Jobs
 	// Watch calls changed soon (within a second) after any committed Update, of this process or of another node, and
 	// once at the start; several changes may be told by one call. It returns ctx's error when ctx ends.
 	Watch(ctx context.Context, changed func()) error

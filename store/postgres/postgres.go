@@ -227,6 +227,11 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 // Reports implements store.Store.
 func (s *Store) Reports() store.Reports { return s.reports }
 
+// Jobs implements store.Store.
+func (s *Store) Jobs() store.Jobs {
+	return &sqlstore.Jobs{Dialect: s.dialect, Gate: &s.gate, Reader: s.db, Write: s.write}
+}
+
 // Ping implements store.Store.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.gate.Enter(); err != nil {

@@ -246,6 +246,11 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 // Reports implements store.Store.
 func (s *Store) Reports() store.Reports { return s.reports }
 
+// Jobs implements store.Store.
+func (s *Store) Jobs() store.Jobs {
+	return &sqlstore.Jobs{Dialect: dialect(), Gate: &s.gate, Reader: s.readers, Write: s.commit}
+}
+
 // Watch implements store.Store. Changes of other processes are seen by looking every half second.
 func (s *Store) Watch(ctx context.Context, changed func()) error {
 	return sqlstore.Watch(ctx, dialect(), s.readers, s.bell, watchPoll, changed)
