@@ -21,8 +21,17 @@ var edges = map[string][]string{
 	"":              {},
 	"sign":          {""},
 	"decide":        {""},
-	"publish/delta": {""},
+	"publish/delta": {"", "publish/delta/patch"},
 	"client/trial":  {""},
+	"halt":          {""},
+	"halt/compare":  {""},
+	"halt/points":   {"", "halt"},
+
+	"publish/delta/bsdiff": {"", "publish/delta/suffix"},
+
+	"publish/delta/suffix": {""},
+	"publish/delta/rich":   {""},
+	"publish/delta/patch":  {"", "publish/delta/suffix", "publish/delta/rich"},
 
 	"store": {""},
 	"blob":  {""},
@@ -45,10 +54,11 @@ var edges = map[string][]string{
 	"internal/s3test":     {},
 	"internal/seal":       {"", "sign"},
 
-	"rollout": {"", "sign", "decide", "store", "blob", "internal/seal"},
-	"report":  {"", "store"},
-	"deliver": {"", "sign", "decide", "store", "blob", "report", "internal/httpx"},
-	"publish": {"", "sign", "decide", "publish/delta", "store", "blob"},
+	"rollout":       {"", "sign", "decide", "store", "blob", "internal/seal"},
+	"report":        {"", "store"},
+	"deliver":       {"", "sign", "decide", "store", "blob", "report", "internal/httpx"},
+	"publish":       {"", "sign", "decide", "publish/delta", "store", "blob"},
+	"publish/build": {"", "publish", "publish/delta", "store", "blob", "rollout"},
 
 	"auth": {"", "store", "internal/httpx"},
 	"api":  {"", "sign", "decide", "publish/delta", "store", "blob", "rollout", "report", "publish", "auth", "internal/httpx"},
@@ -59,7 +69,7 @@ var edges = map[string][]string{
 	"internal/powercut": {},
 	"lab":               nil, // proofs may look at everything below cmd
 	"lab/driver":        {"", "sign", "client", "internal/crashfs"},
-	"lab/outage":        {"", "sign", "store", "store/sqlite", "blob", "blob/file", "rollout", "report", "deliver", "publish", "auth", "api", "internal/httpx"},
+	"lab/outage":        {"", "sign", "store", "store/sqlite", "blob", "blob/file", "rollout", "report", "deliver", "publish", "publish/build", "auth", "api", "internal/httpx"},
 	"lab/siege":         {"", "sign", "decide", "publish/delta", "lab/driver"},
 
 	"testdata/shop":       {},
@@ -75,9 +85,16 @@ var outside = map[string][]string{
 	"decide":        {},
 	"publish/delta": {"github.com/klauspost/compress/"},
 	"client/trial":  {},
-	"client":        {},
-	"store":         {},
-	"blob":          {},
+	"halt":          {},
+	"halt/compare":  {},
+	"halt/points":   {},
+
+	"publish/delta/suffix": {},
+	"publish/delta/rich":   {},
+	"publish/delta/patch":  {"github.com/klauspost/compress/", "github.com/andybalholm/brotli"},
+	"client":               {},
+	"store":                {},
+	"blob":                 {},
 }
 
 func TestImportsFollowTheWayOfTheData(t *testing.T) {

@@ -249,7 +249,7 @@ func TestContainersAreBuiltForWhatLacksThem(t *testing.T) {
 	one := w.publish(1)
 	two := w.publish(2)
 	for range 2 { // the second time nothing is to be done
-		w.must(w.jobs.Build(w.ctx))
+		w.must(w.jobs.Settle(w.ctx))
 	}
 	for d, least := range map[slipstream.Digest]int{one.Digest: 1, two.Digest: 1} {
 		r, err := c.Release(w.ctx, "shop", string(d))

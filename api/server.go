@@ -37,8 +37,8 @@ type Config struct {
 	Rollout *rollout.Service
 	Tokens  *auth.Tokens
 	Limiter *auth.Limiter
-	Jobs    *Containers // told of new releases; may be nil
-	Spool   *Spool      // of large uploads; nil refuses them in parts
+	Jobs    interface{ Wake() } // told of new releases; may be nil
+	Spool   *Spool              // of large uploads; nil refuses them in parts
 	Clock   func() time.Time
 	Log     *slog.Logger
 	Version string // of the program, for the OpenAPI document

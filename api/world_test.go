@@ -20,6 +20,7 @@ import (
 	"github.com/slipstream-ota/slipstream/blob"
 	"github.com/slipstream-ota/slipstream/blob/mem"
 	"github.com/slipstream-ota/slipstream/publish"
+	"github.com/slipstream-ota/slipstream/publish/build"
 	"github.com/slipstream-ota/slipstream/rollout"
 	"github.com/slipstream-ota/slipstream/sign"
 	"github.com/slipstream-ota/slipstream/store"
@@ -33,7 +34,7 @@ type world struct {
 	store   *faulty
 	blobs   blob.Store
 	tokens  *auth.Tokens
-	jobs    *api.Containers
+	jobs    *build.Builder
 	url     string
 	spooled string // folder of unfinished uploads
 	now     time.Time
@@ -69,7 +70,7 @@ func newWorld(t *testing.T) *world {
 	w.spooled = t.TempDir()
 	spool, err := api.OpenSpool(w.spooled, nil)
 	w.must(err)
-	w.jobs = api.NewContainers(w.store, w.blobs, t.TempDir(), nil)
+	w.jobs = build.New(build.Config{Store: w.store, Blobs: w.blobs, Owner: "test", TempDir: t.TempDir()})
 	s := api.New(api.Config{Store: w.store, Blobs: w.blobs, Tokens: w.tokens, Spool: spool, Jobs: w.jobs,
 		Rollout: rollout.New(rollout.Config{Store: w.store, Blobs: w.blobs, Keys: keys}),
 		Sender:  func(r *http.Request) string { return first(r.Header.Get("Test-Sender"), "192.0.2.1") }})

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -227,6 +228,9 @@ func (s *Server) containers(w http.ResponseWriter, r *http.Request) error {
 	})
 	if err != nil {
 		return err
+	}
+	if from := slipstream.Digest(r.URL.Query().Get("from")); s.cfg.Wanted != nil && from.Valid() && from != d && !bytes.Contains(doc.body, []byte(from)) {
+		s.cfg.Wanted(d, from)
 	}
 	s.writeDocument(w, r, doc, s.headers.list)
 	return nil

@@ -38,6 +38,9 @@ type Config struct {
 	// TrustedProxies says whether a peer, by its IP address, may name the real sender in X-Forwarded-For; nil trusts
 	// nobody.
 	TrustedProxies func(ip string) bool
+	// Wanted is told that a device that runs from found no container from there to release; it must not block. nil tells
+	// nobody.
+	Wanted func(release, from slipstream.Digest)
 
 	CacheBytes       int64         // of manifests and container lists in memory, default 64 MiB
 	DecisionLifetime time.Duration // default 5 minutes, at most 10

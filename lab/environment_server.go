@@ -64,7 +64,7 @@ func (n *tended) published(ctx context.Context) (*outage.Release, error) {
 	if _, err := n.Publish(ctx, r); err != nil {
 		return nil, fmt.Errorf("publish while nothing fails: %w", err)
 	}
-	return r, n.Containers.Build(ctx)
+	return r, n.Containers.Settle(ctx)
 }
 
 // answer is what came for one request. broken says that the body did not come whole.
@@ -334,11 +334,12 @@ func containersOverBadBlobs(ctx context.Context, n *tended) error {
 			what := fmt.Sprintf("%s %s", call, fault)
 			n.Blobs.Fail(call, fault)
 			waiting, cancel := n.patience(ctx, fault)
-			failed := n.Containers.Build(waiting)
+			failed := n.Containers.Settle(waiting)
 			cancel()
 			n.Blobs.Fail("", "")
 			n.expect(what, n.badContainers(ctx, r, false))
-			err = n.Containers.Build(ctx)
+			n.clock.advance(2 * time.Minute) // what failed is tried again after a while
+			err = n.Containers.Settle(ctx)
 			n.expectf(err == nil, what+", healed", "%v after %v", err, failed)
 			n.expect(what+", healed", n.badContainers(ctx, r, true))
 		}

@@ -16,51 +16,58 @@ import (
 // ContainerOptions says how containers are built. The zero value means the defaults.
 type ContainerOptions struct {
 	TempDir string // for spooling, "" = the system's; needs room for about the target's size
+	// Full is the size of the full container in bytes: one from a base that is not smaller is dropped. 0 = no limit.
+	Full int64
+	// Progress is told now and then how many bytes of the target are done with, of how many; nil tells nobody.
+	Progress func(done, total int64)
+	// Put is told of every container once it is stored; nil tells nobody.
+	Put func(context.Context, slipstream.Container) error
 }
 
-// BuildContainers makes the full container of target and, from each of bases, one that carries only what changed.
-// Every one is spooled to a temporary file, applied again and compared with the signed hashes, stored in blobs, and
-// only then told to put, the full one first. One that is not smaller than the full container is dropped; bases equal to
-// target are skipped. put may be nil. It stops at the first error: of reading or storing a blob, of a re-application
-// that does not match, of put.
-func BuildContainers(ctx context.Context, blobs blob.Store, target *slipstream.Release, bases []*slipstream.Release,
-	o ContainerOptions, put func(context.Context, slipstream.Container) error) ([]slipstream.Container, error) {
-	b := &builder{blobs: blobs, target: target.Manifest, tempDir: o.TempDir}
-	var done []slipstream.Container
-	add := func(base *slipstream.Release, limit int64) error {
-		c, err := b.build(ctx, base, limit)
-		if err != nil || c == nil {
-			return err
-		}
-		if put != nil {
-			if err := put(ctx, *c); err != nil {
-				return fmt.Errorf("record container: %w", err)
-			}
-		}
-		done = append(done, *c)
-		return nil
+// BuildContainers makes the containers that turn base into target, or the full one when base is nil. Every one is
+// spooled to a temporary file, applied again and compared with the signed hashes, stored in blobs, and only then told to
+// o.Put. It stops at the first error: of reading or storing a blob, of a re-application that does not match, of Put.
+func BuildContainers(ctx context.Context, blobs blob.Store, target, base *slipstream.Release, o ContainerOptions) ([]slipstream.Container, error) {
+	b := &builder{blobs: blobs, target: target.Manifest, tempDir: o.TempDir, progress: o.Progress}
+	what := "full container of " + target.Digest.Short()
+	if base != nil {
+		what = fmt.Sprintf("container from %s to %s", base.Digest.Short(), target.Digest.Short())
 	}
-	if err := add(nil, 0); err != nil {
-		return done, fmt.Errorf("full container of %s: %w", target.Digest.Short(), err)
+	c, err := b.build(ctx, base, o.Full)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	full := done[0].Size
-	seen := map[slipstream.Digest]bool{target.Digest: true}
-	for _, base := range bases {
-		if seen[base.Digest] {
-			continue
-		}
-		seen[base.Digest] = true
-		if err := add(base, full); err != nil {
-			return done, fmt.Errorf("container from %s to %s: %w", base.Digest.Short(), target.Digest.Short(), err)
+	if c == nil {
+		return nil, nil
+	}
+	if o.Put != nil {
+		if err := o.Put(ctx, *c); err != nil {
+			return nil, fmt.Errorf("record %s: %w", what, err)
 		}
 	}
-	return done, nil
+	return []slipstream.Container{*c}, nil
 }
 
 type builder struct {
 	blobs   blob.Store
 	target  *slipstream.Manifest
 	tempDir string
+
+	progress func(done, total int64)
+	read     int64
+}
+
+// open gives the content of a file and tells how far the reading is.
+func (b *builder) open(ctx context.Context, f slipstream.File) (io.ReadCloser, error) {
+	o, err := b.blobs.Open(ctx, f.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	if b.progress != nil {
+		b.progress(b.read, b.target.Size())
+		b.read += f.Size
+	}
+	return o, nil
 }
 
 // build makes, proves and stores one container. It gives nil for one that is not below limit (0 = no limit).
@@ -80,7 +87,7 @@ func (b *builder) build(ctx context.Context, base *slipstream.Release, limit int
 	if limit == 0 {
 		w.left = 1 << 62
 	}
-	open := func(f slipstream.File) (io.ReadCloser, error) { return b.blobs.Open(ctx, f.SHA256) }
+	open := func(f slipstream.File) (io.ReadCloser, error) { return b.open(ctx, f) }
 	if err := delta.Encode(ctx, w, old, b.target, open); err != nil {
 		if w.left <= 0 {
 			return nil, nil

@@ -56,9 +56,15 @@ func TestBuildContainers(t *testing.T) {
 		told = append(told, c)
 		return nil
 	}
-	got, err := BuildContainers(t.Context(), blobs, v3, []*slipstream.Release{v2, v1, v2, v3, other}, ContainerOptions{TempDir: temp}, put)
-	if err != nil {
-		t.Fatal(err)
+	var full int64
+	var got []slipstream.Container
+	for _, base := range []*slipstream.Release{nil, v2, v1, other} {
+		made, err := BuildContainers(t.Context(), blobs, v3, base, ContainerOptions{TempDir: temp, Full: full, Put: put})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, made...)
+		full = got[0].Size
 	}
 	if len(got) != 3 || len(told) != 3 || got[0].Codec != delta.CodecFull || got[0].From != "" || got[1].From != v2.Digest || got[2].From != v1.Digest {
 		t.Fatalf("got %+v", got)
@@ -87,7 +93,8 @@ func TestBuildContainersStops(t *testing.T) {
 	v2 := stored(t, blobs, map[string]string{"a": "two"})
 	t.Run("at an error of put", func(t *testing.T) {
 		full := errors.New("full")
-		if _, err := BuildContainers(t.Context(), blobs, v2, nil, ContainerOptions{}, func(context.Context, slipstream.Container) error { return full }); !errors.Is(err, full) {
+		o := ContainerOptions{Put: func(context.Context, slipstream.Container) error { return full }}
+		if _, err := BuildContainers(t.Context(), blobs, v2, nil, o); !errors.Is(err, full) {
 			t.Error(err)
 		}
 	})
@@ -95,12 +102,12 @@ func TestBuildContainersStops(t *testing.T) {
 		if err := blobs.Delete(t.Context(), v2.Manifest.Files[0].SHA256); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := BuildContainers(t.Context(), blobs, v2, []*slipstream.Release{v1}, ContainerOptions{}, nil); !errors.Is(err, slipstream.ErrNotFound) {
+		if _, err := BuildContainers(t.Context(), blobs, v2, v1, ContainerOptions{}); !errors.Is(err, slipstream.ErrNotFound) {
 			t.Error(err)
 		}
 	})
 	t.Run("when there is no room to spool", func(t *testing.T) {
-		if _, err := BuildContainers(t.Context(), blobs, v1, nil, ContainerOptions{TempDir: "/nonexistent"}, nil); !errors.Is(err, os.ErrNotExist) {
+		if _, err := BuildContainers(t.Context(), blobs, v1, nil, ContainerOptions{TempDir: "/nonexistent"}); !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
 	})

@@ -24,11 +24,12 @@ type Job struct {
 	Release, From slipstream.Digest
 	Priority      int // lower runs first
 	State         JobState
-	Attempts      int       // begun so far; set by Claim
-	Owner         string    // node that runs it, or ran it last
-	Due           time.Time // not before; of a running job the end of its lease; zero for a failed one that is given up
-	Done, Total   int64     // progress in bytes, 0 of 0 while nothing is known
-	Note          string    // for people: what came of it, or why it failed
+	Attempts      int           // begun so far; set by Claim
+	Owner         string        // node that runs it, or ran it last
+	Due           time.Time     // not before; of a running job the end of its lease; zero for a failed one that is given up
+	Done, Total   int64         // progress in bytes, 0 of 0 while nothing is known
+	Spent         time.Duration // over all attempts that ended
+	Note          string        // for people: what came of it, or why it failed
 	Created       time.Time
 	Updated       time.Time
 }
@@ -44,7 +45,7 @@ type Jobs interface {
 	Claim(ctx context.Context, owner string, now time.Time, lease time.Duration) (Job, error)
 	// Renew records progress and moves the end of the lease to due. slipstream.ErrConflict when the job is not owner's any more.
 	Renew(ctx context.Context, j Job, due time.Time) error
-	// Finish records State (done or failed), Due (when a failed one is tried again), Done, Total and Note.
+	// Finish records State (done or failed), Due (when a failed one is tried again), Done, Total, Spent and Note.
 	// slipstream.ErrConflict when the job is not j.Owner's any more.
 	Finish(ctx context.Context, j Job) error
 	// List gives the jobs of a release, the full container first; release "" those of all that are not done, in the order

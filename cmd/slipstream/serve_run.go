@@ -124,8 +124,8 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	changes := rollout.New(rollout.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys})
 	tokens := auth.New(auth.Config{Store: o.store})
 	intake := outcome.NewIntake(o.store.Reports(), outcome.Config{Salt: o.salt})
-	containers := api.NewContainers(o.store, o.blobs, filepath.Join(cfg.data, tempFolder), cfg.log)
-	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted()})
+	containers := cfg.builder(o)
+	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted(), Wanted: containers.Want})
 	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Jobs: containers, Spool: o.spool,
 		Log: cfg.log, Version: version, Sender: cfg.sender()})
 	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})), cfg.log)

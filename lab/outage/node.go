@@ -27,6 +27,7 @@ import (
 	"github.com/slipstream-ota/slipstream/deliver"
 	"github.com/slipstream-ota/slipstream/internal/httpx"
 	"github.com/slipstream-ota/slipstream/publish"
+	"github.com/slipstream-ota/slipstream/publish/build"
 	"github.com/slipstream-ota/slipstream/report"
 	"github.com/slipstream-ota/slipstream/rollout"
 	"github.com/slipstream-ota/slipstream/sign"
@@ -41,7 +42,7 @@ type Node struct {
 	URL        string
 	Store      *Store
 	Blobs      *Blobs
-	Containers *api.Containers
+	Containers *build.Builder
 	Admin      *api.Client // retries nothing by itself when its context is short
 	Token      string
 	Root       []byte
@@ -93,7 +94,7 @@ func (n *Node) wire(ctx context.Context, dir string, clock func() time.Time) err
 	changes := rollout.New(rollout.Config{Store: n.Store, Blobs: n.Blobs, Keys: keys, Clock: clock})
 	tokens := auth.New(auth.Config{Store: n.Store})
 	intake := report.NewIntake(n.Store.Reports(), report.Config{Salt: []byte("salt"), Timeout: n.Patience})
-	n.Containers = api.NewContainers(n.Store, n.Blobs, filepath.Join(dir, "tmp"), log)
+	n.Containers = build.New(build.Config{Store: n.Store, Blobs: n.Blobs, Owner: "node", TempDir: filepath.Join(dir, "tmp"), Clock: clock, Log: log})
 	n.devices = deliver.New(deliver.Config{Store: n.Store, Blobs: n.Blobs, Keys: keys, Reports: intake, Clock: clock, Log: log,
 		StoreTimeout: n.Patience, RetryEvery: 50 * time.Millisecond})
 	admin := api.New(api.Config{Store: n.Store, Blobs: n.Blobs, Rollout: changes, Tokens: tokens, Jobs: n.Containers, Spool: spool, Log: log,

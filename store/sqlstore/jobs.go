@@ -22,13 +22,14 @@ type Jobs struct {
 
 var _ store.Jobs = (*Jobs)(nil)
 
-const jobColumns = `release, origin, priority, state, attempts, owner, due, done, total, note, created, updated`
+const jobColumns = `release, origin, priority, state, attempts, owner, due, done, total, spent, note, created, updated`
 
 func scanJob(s scanner) (store.Job, error) {
 	var j store.Job
-	var due, created, updated int64
-	err := s.Scan((*string)(&j.Release), (*string)(&j.From), &j.Priority, (*string)(&j.State), &j.Attempts, &j.Owner, &due, &j.Done, &j.Total, &j.Note, &created, &updated)
+	var due, created, updated, spent int64
+	err := s.Scan((*string)(&j.Release), (*string)(&j.From), &j.Priority, (*string)(&j.State), &j.Attempts, &j.Owner, &due, &j.Done, &j.Total, &spent, &j.Note, &created, &updated)
 	j.Due, j.Created, j.Updated = instant(due), instant(created), instant(updated)
+	j.Spent = time.Duration(spent) * time.Microsecond
 	return j, err
 }
 
@@ -44,7 +45,7 @@ func (q *Jobs) Add(ctx context.Context, jobs []store.Job) (int64, error) {
 				due = j.Created
 			}
 			n, err := c.exec(ctx, `INSERT INTO jobs (`+jobColumns+`)
-				SELECT digest, ?, CAST(? AS INTEGER), 'queued', 0, '', CAST(? AS BIGINT), 0, 0, '', CAST(? AS BIGINT), CAST(? AS BIGINT) FROM releases WHERE digest = ?
+				SELECT digest, ?, CAST(? AS INTEGER), 'queued', 0, '', CAST(? AS BIGINT), 0, 0, 0, '', CAST(? AS BIGINT), CAST(? AS BIGINT) FROM releases WHERE digest = ?
 				ON CONFLICT DO NOTHING`, text(string(j.From)), j.Priority, micros(due), micros(j.Created), micros(j.Created), text(string(j.Release)))
 			if err != nil {
 				return err
@@ -104,8 +105,8 @@ func (q *Jobs) Finish(ctx context.Context, j store.Job) error {
 	if j.State != store.JobDone && j.State != store.JobFailed {
 		return slipstream.Invalidf("a job does not end as %q", j.State)
 	}
-	return q.own(ctx, j, "finish", `state = ?, due = ?, done = ?, total = ?, note = ?, updated = ?`,
-		string(j.State), micros(j.Due), j.Done, j.Total, text(j.Note), micros(j.Updated))
+	return q.own(ctx, j, "finish", `state = ?, due = ?, done = ?, total = ?, spent = ?, note = ?, updated = ?`,
+		string(j.State), micros(j.Due), j.Done, j.Total, j.Spent.Microseconds(), text(j.Note), micros(j.Updated))
 }
 
 // own changes a job that is still its owner's.

@@ -89,12 +89,13 @@ var jobCases = []contract{
 		a, b := e.twoReleases()
 		e.queue(store.Job{Release: b}, store.Job{Release: a})
 		first, second := e.claim("n", 10), e.claim("n", 10)
-		first.State, first.Due, first.Note = store.JobFailed, at(60), "no room"
+		first.State, first.Due, first.Note, first.Spent = store.JobFailed, at(60), "no room", 3*time.Second
 		second.State, second.Due = store.JobFailed, time.Time{}
 		e.must(errors.Join(e.s.Jobs().Finish(e.Context(), first), e.s.Jobs().Finish(e.Context(), second)))
 		again := e.claim("n", 60)
 		e.same(again.Release, b, "job that comes again")
 		e.same(again.Note, "no room", "its note")
+		e.same(again.Spent, 3*time.Second, "time spent")
 		again.State = store.JobDone
 		e.must(e.s.Jobs().Finish(e.Context(), again))
 		_, err := e.s.Jobs().Claim(e.Context(), "n", at(1000), time.Minute)

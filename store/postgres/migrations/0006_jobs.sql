@@ -10,6 +10,7 @@ CREATE TABLE jobs (
     due      BIGINT NOT NULL,
     done     BIGINT NOT NULL,
     total    BIGINT NOT NULL,
+    spent    BIGINT NOT NULL,
     note     TEXT NOT NULL,
     created  BIGINT NOT NULL,
     updated  BIGINT NOT NULL,

@@ -1,0 +1,337 @@
+// Package build makes the containers of releases in the background: it plans which ones are worth having, keeps the
+// plan in the store's queue, and works through it on every node, so that nothing is made twice or forgotten in a crash.
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/blob"
+	"github.com/slipstream-ota/slipstream/publish"
+	"github.com/slipstream-ota/slipstream/store"
+)
+
+// Priorities of jobs. The full container is what every device can take; then the bases in their order; what a device
+// asked for and nobody had planned comes behind those.
+const (
+	priorityFull    = 0
+	priorityPlanned = 10
+	priorityWanted  = 100
+)
+
+const (
+	lease        = time.Minute
+	renewEvery   = 15 * time.Second
+	idleEvery    = 10 * time.Second // between looks into the queue, which other nodes fill as well
+	replanEvery  = 10 * time.Minute // the fleet moves on, and so does what is worth having
+	retryFirst   = time.Minute
+	retryMost    = time.Hour
+	maxAttempts  = 6
+	notYet       = 10 * time.Second
+	farewell     = 3 * time.Second // to give a job back when this node stops
+	maxWanted    = 64              // bases of one release, planned and asked for
+	wantedAtOnce = 256             // wishes that wait to be looked at; more are forgotten and come again
+)
+
+// Config is what a Builder is made of. Store, Blobs and Owner are needed.
+type Config struct {
+	Store   store.Store
+	Blobs   blob.Store
+	Owner   string // this node, different from every other
+	TempDir string // for spooling, "" = the system's
+	Clock   func() time.Time
+	Log     *slog.Logger
+	// Running tells which releases the devices of a package run; nil when nobody knows.
+	Running func(ctx context.Context, app, pkg string) ([]Share, error)
+	Bounds  Bounds
+	// Budget bounds the time that the bases of one release may take together; default 10 minutes.
+	Budget time.Duration
+}
+
+// Builder plans and makes containers.
+type Builder struct {
+	cfg    Config
+	wake   chan struct{}
+	wishes chan wish
+}
+
+type wish struct{ release, from slipstream.Digest }
+
+// New makes a Builder. Nothing happens until Run or Settle.
+func New(cfg Config) *Builder {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Budget <= 0 {
+		cfg.Budget = 10 * time.Minute
+	}
+	return &Builder{cfg: cfg, wake: make(chan struct{}, 1), wishes: make(chan wish, wantedAtOnce)}
+}
+
+// Wake says that there may be something to do. It never blocks.
+func (b *Builder) Wake() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Want says that a device on from asked for release and found no way but the full one. It never blocks; what is asked
+// for too often at once is forgotten, for the next device asks again.
+func (b *Builder) Want(release, from slipstream.Digest) {
+	select {
+	case b.wishes <- wish{release, from}:
+	default:
+	}
+}
+
+// Run plans and works until ctx ends.
+func (b *Builder) Run(ctx context.Context) error {
+	var planned time.Time
+	for ctx.Err() == nil {
+		if now := b.cfg.Clock(); now.Sub(planned) >= replanEvery || planned.After(now) {
+			if err := b.plan(ctx); err != nil {
+				b.tell(ctx, "containers could not be planned", err)
+			}
+			planned = now
+		}
+		worked, err := b.work(ctx)
+		if err != nil {
+			b.tell(ctx, "containers could not be built", err)
+		}
+		if worked && err == nil {
+			continue
+		}
+		timer := time.NewTimer(idleEvery)
+		select {
+		case <-ctx.Done():
+		case <-b.wake:
+			planned = time.Time{}
+		case w := <-b.wishes:
+			if err := b.grant(ctx, w); err != nil {
+				b.tell(ctx, "a container that was asked for could not be planned", err)
+			}
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// Settle plans, and works until nothing is due. A job that fails is left in the queue and its error given.
+func (b *Builder) Settle(ctx context.Context) error {
+	if err := b.plan(ctx); err != nil {
+		return err
+	}
+	var failed error
+	for {
+		select {
+		case w := <-b.wishes:
+			failed = errors.Join(failed, b.grant(ctx, w))
+			continue
+		default:
+		}
+		worked, err := b.work(ctx)
+		failed = errors.Join(failed, err)
+		if !worked || ctx.Err() != nil {
+			return errors.Join(failed, ctx.Err())
+		}
+	}
+}
+
+func (b *Builder) tell(ctx context.Context, what string, err error) {
+	if ctx.Err() == nil {
+		b.cfg.Log.LogAttrs(ctx, slog.LevelError, what, slog.Any("error", err))
+	}
+}
+
+// work does the next job of the queue and says whether there was one.
+func (b *Builder) work(ctx context.Context) (bool, error) {
+	jobs := b.cfg.Store.Jobs()
+	j, err := jobs.Claim(ctx, b.cfg.Owner, b.cfg.Clock(), lease)
+	if errors.Is(err, slipstream.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	began := b.cfg.Clock()
+	j.Note, err = b.attempt(ctx, &j)
+	j.State, j.Updated = store.JobDone, b.cfg.Clock()
+	j.Spent += j.Updated.Sub(began)
+	j.Due = j.Updated
+	if err != nil {
+		if ctx.Err() != nil { // this node stops: somebody else may go on at once
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), farewell)
+			defer cancel()
+			j.State, j.Note = store.JobFailed, "the node that worked on it stopped"
+			return true, errors.Join(err, lost(jobs.Finish(ctx, j)))
+		}
+		j.State, j.Note, j.Due = store.JobFailed, slipstream.CutDetail(err.Error()), time.Time{}
+		switch {
+		case errors.Is(err, errNotYet):
+			j.Due, err = j.Updated.Add(notYet), nil
+		case j.Attempts < maxAttempts:
+			j.Due = j.Updated.Add(min(retryFirst<<(2*(j.Attempts-1)), retryMost))
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("containers of %s from %s, attempt %d: %w", j.Release.Short(), baseName(j.From), j.Attempts, err)
+	}
+	return true, errors.Join(err, lost(jobs.Finish(ctx, j)))
+}
+
+// lost passes over a job that went to another node, or away, while it was worked on: what was made is right all the same.
+func lost(err error) error {
+	if errors.Is(err, slipstream.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+func baseName(from slipstream.Digest) string {
+	if from == "" {
+		return "nothing"
+	}
+	return from.Short()
+}
+
+// errNotYet says that another node still makes the full container, which bounds the others.
+var errNotYet = errors.New("the full container is not there yet")
+
+// attempt makes what j asks for and says what came of it.
+func (b *Builder) attempt(ctx context.Context, j *store.Job) (note string, err error) {
+	target, base, full, err := b.look(ctx, j)
+	switch {
+	case errors.Is(err, slipstream.ErrNotFound):
+		return "the release or its base is gone", nil
+	case err != nil:
+		return "", err
+	case base != nil && full == 0:
+		return "", errNotYet
+	}
+	if base != nil {
+		spent, err := b.spent(ctx, j.Release)
+		if err != nil {
+			return "", err
+		}
+		if spent > b.cfg.Budget {
+			return fmt.Sprintf("not made: the bases of this release took %s already", spent.Round(time.Second)), nil
+		}
+	}
+	ctx, renew, stop := b.hold(ctx, j)
+	defer stop()
+	made, err := publish.BuildContainers(ctx, b.cfg.Blobs, target, base, publish.ContainerOptions{
+		TempDir: b.cfg.TempDir, Full: full, Progress: renew,
+		Put: func(ctx context.Context, k slipstream.Container) error { return b.put(ctx, j.Release, k) },
+	})
+	if err != nil {
+		return "", err
+	}
+	return describe(made), nil
+}
+
+func describe(made []slipstream.Container) string {
+	if len(made) == 0 {
+		return "no container is smaller than the full one"
+	}
+	var note string
+	for i, k := range made {
+		if i > 0 {
+			note += ", "
+		}
+		note += fmt.Sprintf("%s %d bytes", k.Codec, k.Size)
+	}
+	return note
+}
+
+// look gives what a job is about: base is nil for the full container, full the size of that one, 0 while it is not there.
+func (b *Builder) look(ctx context.Context, j *store.Job) (target, base *slipstream.Release, full int64, err error) {
+	err = b.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
+		target, base, full = nil, nil, 0
+		if target, err = tx.Releases().Get(ctx, j.Release); err != nil {
+			return err
+		}
+		if j.From == "" {
+			return nil
+		}
+		if base, err = tx.Releases().Get(ctx, j.From); err != nil {
+			return err
+		}
+		list, err := tx.Containers().List(ctx, j.Release)
+		for _, k := range list {
+			if k.From == "" && (full == 0 || k.Size < full) {
+				full = k.Size
+			}
+		}
+		return err
+	})
+	return target, base, full, err
+}
+
+// spent is how long the bases of a release took so far.
+func (b *Builder) spent(ctx context.Context, release slipstream.Digest) (time.Duration, error) {
+	jobs, err := b.cfg.Store.Jobs().List(ctx, release)
+	var sum time.Duration
+	for _, j := range jobs {
+		if j.From != "" {
+			sum += j.Spent
+		}
+	}
+	return sum, err
+}
+
+// hold keeps the lease of a job while it is worked on. The context ends when the job was lost to another node; progress
+// records how far it is.
+func (b *Builder) hold(ctx context.Context, j *store.Job) (_ context.Context, progress func(done, total int64), stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	type step struct{ done, total int64 }
+	steps := make(chan step, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(renewEvery)
+		defer tick.Stop()
+		mine := *j
+		for {
+			select {
+			case <-ctx.Done():
+				j.Done, j.Total = mine.Done, mine.Total
+				return
+			case s := <-steps:
+				mine.Done, mine.Total = s.done, s.total
+				continue
+			case <-tick.C:
+			}
+			mine.Updated = b.cfg.Clock()
+			if err := b.cfg.Store.Jobs().Renew(ctx, mine, mine.Updated.Add(lease)); errors.Is(err, slipstream.ErrConflict) {
+				cancel(fmt.Errorf("the work went to another node: %w", err))
+			}
+		}
+	}()
+	progress = func(done, total int64) {
+		select {
+		case steps <- step{done, total}:
+		default:
+		}
+	}
+	return ctx, progress, func() { cancel(nil); <-ended }
+}
+
+// put records a container of a release that is still there.
+func (b *Builder) put(ctx context.Context, release slipstream.Digest, k slipstream.Container) error {
+	return b.cfg.Store.Update(ctx, func(tx store.Tx) error {
+		if _, err := tx.Releases().Get(ctx, release); err != nil {
+			return err
+		}
+		return tx.Containers().Put(ctx, release, k)
+	})
+}

@@ -1,0 +1,342 @@
+package build
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/blob"
+	"github.com/slipstream-ota/slipstream/blob/mem"
+	"github.com/slipstream-ota/slipstream/store"
+	"github.com/slipstream-ota/slipstream/store/sqlite"
+)
+
+// world is a store with the app shop, blobs, and a clock that tests turn.
+type world struct {
+	*testing.T
+	store *sqlite.Store
+	blobs *mem.Store
+	now   time.Time
+	seq   int64
+	fleet []Share
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	st, err := sqlite.Open(t.Context(), ":memory:", sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{T: t, store: st, blobs: mem.New(), now: time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)}
+	t.Cleanup(func() { w.must(st.Close()) })
+	w.update(func(ctx context.Context, tx store.Tx) error {
+		return tx.Apps().Create(ctx, store.App{Name: "shop", Platforms: []string{"any"}, Settings: []byte("{}")})
+	})
+	return w
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) update(fn func(ctx context.Context, tx store.Tx) error) {
+	w.Helper()
+	w.must(w.store.Update(context.Background(), func(tx store.Tx) error { return fn(context.Background(), tx) }))
+}
+
+// release publishes a release of one file that shares most of its text with the others.
+func (w *world) release(edit ...func(*slipstream.Release)) *slipstream.Release {
+	w.Helper()
+	w.seq++
+	content := strings.Repeat("the same in every release\n", 200) + fmt.Sprint("release ", w.seq)
+	sum := slipstream.DigestOf(sha256.Sum256([]byte(content)))
+	w.must(w.blobs.Put(w.Context(), sum, int64(len(content)), strings.NewReader(content)))
+	image := slipstream.DigestOf(sha256.Sum256(make([]byte, 50_000)))
+	w.must(w.blobs.Put(w.Context(), image, 50_000, strings.NewReader(string(make([]byte, 50_000)))))
+	r := &slipstream.Release{
+		Digest: slipstream.DigestOf(sha256.Sum256(fmt.Append(nil, "release", w.seq))),
+		Manifest: &slipstream.Manifest{App: "shop", Package: "main", Platform: "any", Runtime: slipstream.AnyRuntime(), Seq: w.seq, Version: fmt.Sprint(w.seq),
+			Files: []slipstream.File{{Path: "image", Size: 50_000, SHA256: image}, {Path: "main.js", Size: int64(len(content)), SHA256: sum}}},
+		Envelope: []byte("{}"),
+	}
+	for _, e := range edit {
+		e(r)
+	}
+	w.update(func(ctx context.Context, tx store.Tx) error { return tx.Releases().Put(ctx, r) })
+	return r
+}
+
+func (w *world) offer(releases ...*slipstream.Release) {
+	w.Helper()
+	var entries []string
+	for i, r := range releases {
+		entries = append(entries, fmt.Sprintf(`{"id":"r%d","manifest":%q,"seq":%d,"platform":"any"}`, i, r.Digest, r.Manifest.Seq))
+	}
+	policy := fmt.Appendf(nil, `{"packages":{"main":{"rollouts":[%s]}}}`, strings.Join(entries, ","))
+	w.update(func(ctx context.Context, tx store.Tx) error {
+		ch := store.Channel{App: "shop", Name: "production", Policy: policy}
+		if err := tx.Channels().Save(ctx, ch); !errors.Is(err, slipstream.ErrNotFound) {
+			return err
+		}
+		return tx.Channels().Create(ctx, ch)
+	})
+}
+
+func (w *world) builder(owner string, blobs blob.Store) *Builder {
+	return New(Config{Store: w.store, Blobs: blobs, Owner: owner, TempDir: w.TempDir(), Clock: func() time.Time { return w.now },
+		Running: func(context.Context, string, string) ([]Share, error) { return w.fleet, nil }})
+}
+
+// from lists the bases that r has containers from, "" for the full one.
+func (w *world) from(r *slipstream.Release) []slipstream.Digest {
+	w.Helper()
+	found := map[slipstream.Digest]bool{}
+	w.must(w.store.View(w.Context(), func(tx store.Tx) error {
+		list, err := tx.Containers().List(w.Context(), r.Digest)
+		for _, k := range list {
+			found[k.From] = true
+			if _, err := w.blobs.Stat(w.Context(), k.SHA256); err != nil {
+				w.Errorf("a container is offered whose bytes are not there: %v", err)
+			}
+		}
+		return err
+	}))
+	return slices.Sorted(maps.Keys(found))
+}
+
+func (w *world) wantFrom(about string, r *slipstream.Release, bases ...*slipstream.Release) {
+	w.Helper()
+	want := []slipstream.Digest{""}
+	for _, b := range bases {
+		want = append(want, b.Digest)
+	}
+	slices.Sort(want)
+	if got := w.from(r); !slices.Equal(got, want) {
+		w.Errorf("%s: containers from %v, want %v", about, got, want)
+	}
+}
+
+func TestReleasesGetTheirContainersOnce(t *testing.T) {
+	w := newWorld(t)
+	one, two := w.release(), w.release()
+	w.offer(two)
+	b := w.builder("a", w.blobs)
+	w.must(b.Settle(t.Context()))
+	w.wantFrom("the first release", one)
+	w.wantFrom("the second", two, one)
+	w.must(b.Settle(t.Context()))
+	jobs, err := w.store.Jobs().List(t.Context(), two.Digest)
+	w.must(err)
+	for _, j := range jobs {
+		if j.State != store.JobDone || j.Attempts != 1 || j.Note == "" {
+			t.Errorf("job %+v", j)
+		}
+	}
+}
+
+func TestWhatTheFleetRunsIsABase(t *testing.T) {
+	w := newWorld(t)
+	old := w.release()
+	for range 8 {
+		w.release()
+	}
+	newest := w.release()
+	w.offer(newest)
+	b := w.builder("a", w.blobs)
+	w.must(b.Settle(t.Context()))
+	if slices.Contains(w.from(newest), old.Digest) {
+		t.Fatal("a base that nobody runs")
+	}
+	w.fleet = []Share{{old.Digest, 1000}}
+	w.must(b.Settle(t.Context()))
+	if !slices.Contains(w.from(newest), old.Digest) {
+		t.Error("most devices run it, and there is no way from there")
+	}
+	w.fleet = []Share{{newest.Digest, 1000}}
+	w.must(b.Settle(t.Context()))
+	if !slices.Contains(w.from(newest), old.Digest) {
+		t.Error("dropped at once: a device that tells nothing may have asked for it")
+	}
+	w.now = w.now.Add(25 * time.Hour)
+	w.must(b.Settle(t.Context()))
+	if slices.Contains(w.from(newest), old.Digest) {
+		t.Error("kept although its base has no devices")
+	}
+}
+
+func TestADeviceCanAskForAWay(t *testing.T) {
+	w := newWorld(t)
+	old := w.release()
+	for range 8 {
+		w.release()
+	}
+	newest := w.release()
+	other := w.release(func(r *slipstream.Release) { r.Manifest.Package = "cart" })
+	w.offer(newest)
+	b := w.builder("a", w.blobs)
+	w.must(b.Settle(t.Context()))
+	before := w.from(newest)
+	b.Want(newest.Digest, other.Digest)
+	b.Want(newest.Digest, newest.Digest)
+	b.Want(newest.Digest, name(1))
+	b.Want(name(1), newest.Digest)
+	w.must(b.Settle(t.Context()))
+	if got := w.from(newest); !slices.Equal(got, before) {
+		t.Errorf("strangers got containers made: %v", got)
+	}
+	b.Want(newest.Digest, old.Digest)
+	w.must(b.Settle(t.Context()))
+	if !slices.Contains(w.from(newest), old.Digest) {
+		t.Error("the way that was asked for was not made")
+	}
+	for range 10 * wantedAtOnce {
+		b.Want(newest.Digest, old.Digest) // never blocks
+	}
+}
+
+func TestNewInstallationsGetAWay(t *testing.T) {
+	w := newWorld(t)
+	shipped := w.release(func(r *slipstream.Release) { r.Embedded = true })
+	for range 8 {
+		w.release()
+	}
+	newest := w.release()
+	w.offer(newest)
+	w.must(w.builder("a", w.blobs).Settle(t.Context()))
+	if !slices.Contains(w.from(newest), shipped.Digest) {
+		t.Error("no container from the embedded release")
+	}
+	if got := w.from(shipped); len(got) != 0 {
+		t.Errorf("an embedded release is never fetched, and yet has %v", got)
+	}
+}
+
+// failing is a blob store whose reads fail while it is told so.
+type failing struct {
+	blob.Store
+	mu   sync.Mutex
+	fail error
+	wait func(ctx context.Context)
+}
+
+func (f *failing) Open(ctx context.Context, d slipstream.Digest) (blob.Object, error) {
+	f.mu.Lock()
+	err, wait := f.fail, f.wait
+	f.mu.Unlock()
+	if wait != nil {
+		wait(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.Store.Open(ctx, d)
+}
+
+func TestAFailureIsTriedAgainLater(t *testing.T) {
+	w := newWorld(t)
+	r := w.release()
+	w.offer(r)
+	blobs := &failing{Store: w.blobs, fail: io.ErrUnexpectedEOF}
+	b := w.builder("a", blobs)
+	if err := b.Settle(t.Context()); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatalf("the cause is not told: %v", err)
+	}
+	blobs.fail = nil
+	w.must(b.Settle(t.Context()))
+	if got := w.from(r); len(got) != 0 {
+		t.Error("tried again at once: a store that is down would be hammered")
+	}
+	w.now = w.now.Add(2 * time.Minute)
+	w.must(b.Settle(t.Context()))
+	w.wantFrom("after a while", r)
+}
+
+func TestANodeThatStopsGivesItsWorkBack(t *testing.T) {
+	w := newWorld(t)
+	r := w.release()
+	w.offer(r)
+	ctx, stop := context.WithCancel(t.Context())
+	blobs := &failing{Store: w.blobs, wait: func(ctx context.Context) { stop(); <-ctx.Done() }}
+	if err := w.builder("a", blobs).Settle(ctx); err == nil {
+		t.Fatal("settled although it was stopped")
+	}
+	w.must(w.builder("b", w.blobs).Settle(t.Context()))
+	w.wantFrom("by the other node", r)
+}
+
+func TestANodeThatDiedLosesItsWork(t *testing.T) {
+	w := newWorld(t)
+	r := w.release()
+	w.offer(r)
+	b := w.builder("b", w.blobs)
+	w.must(b.plan(t.Context()))
+	if _, err := w.store.Jobs().Claim(t.Context(), "dead", w.now, lease); err != nil {
+		t.Fatal(err)
+	}
+	w.must(b.Settle(t.Context()))
+	if got := w.from(r); len(got) != 0 {
+		t.Fatal("taken from a node that may be alive")
+	}
+	w.now = w.now.Add(lease + time.Second)
+	w.must(b.Settle(t.Context()))
+	w.wantFrom("after its lease", r)
+}
+
+func TestTwoNodesMakeNothingTwice(t *testing.T) {
+	w := newWorld(t)
+	for range 12 {
+		w.release()
+	}
+	newest := w.release()
+	w.offer(newest)
+	var wg sync.WaitGroup
+	for _, owner := range []string{"a", "b"} {
+		wg.Go(func() {
+			b := w.builder(owner, w.blobs)
+			if err := b.Settle(t.Context()); err != nil {
+				t.Errorf("node %s: %v", owner, err)
+			}
+		})
+	}
+	wg.Wait()
+	w.now = w.now.Add(time.Minute) // what had to wait for a full container
+	w.must(w.builder("a", w.blobs).Settle(t.Context()))
+	jobs, err := w.store.Jobs().List(t.Context(), newest.Digest)
+	w.must(err)
+	for _, j := range jobs {
+		if j.State != store.JobDone {
+			t.Errorf("job %+v", j)
+		}
+	}
+	if len(w.from(newest)) != 6 {
+		t.Errorf("containers from %v", w.from(newest))
+	}
+}
+
+func TestTheTimeOfOneReleaseIsBounded(t *testing.T) {
+	w := newWorld(t)
+	one := w.release()
+	two := w.release()
+	w.offer(two)
+	slow := &failing{Store: w.blobs, wait: func(context.Context) { w.now = w.now.Add(time.Hour) }}
+	b := w.builder("a", slow)
+	b.cfg.Bounds = Bounds{Previous: 1}
+	w.must(b.Settle(t.Context()))
+	w.wantFrom("the first base is made", two, one)
+	three := w.release()
+	b.Want(two.Digest, three.Digest)
+	w.must(b.Settle(t.Context()))
+	w.wantFrom("then the time is used up", two, one)
+}
