@@ -197,7 +197,28 @@ func (s *Server) release(ctx context.Context, app, ref string) (publish.Release,
 		out.Containers, err = tx.Containers().List(ctx, d)
 		return err
 	})
+	if err != nil {
+		return out, err
+	}
+	out.Work, err = s.work(ctx, out.Digest)
 	return out, err
+}
+
+func (s *Server) work(ctx context.Context, release slipstream.Digest) ([]publish.Work, error) {
+	jobs, err := s.cfg.Store.Jobs().List(ctx, release)
+	if err != nil {
+		return nil, err
+	}
+	var out []publish.Work
+	for _, j := range jobs {
+		w := publish.Work{From: j.From, State: string(j.State), Done: j.Done, Total: j.Total, Seconds: j.Spent.Seconds(), Note: j.Note}
+		if j.State == store.JobFailed && !j.Due.IsZero() {
+			at := slipstream.At(j.Due)
+			w.Again = &at
+		}
+		out = append(out, w)
+	}
+	return out, nil
 }
 
 // resolve finds a release of app by digest, by a digest's prefix of at least 8 digits, by package@version, or, when

@@ -91,7 +91,7 @@ func (c *Client) obtain(ctx context.Context, w *wanted) error {
 		return nil
 	}
 	base := c.base(w.offer.Package)
-	list, err := c.containers(ctx, w)
+	list, err := c.containers(ctx, w, base)
 	if err != nil {
 		c.log.Debug("no list of containers", "error", err)
 	}
@@ -128,10 +128,15 @@ func hopeless(err error) bool {
 	return reason == slipstream.ReasonDiskFull || reason == slipstream.ReasonReadOnly || reason == slipstream.ReasonLocked
 }
 
-// containers asks for the ways to get a release. The list is a hint that nobody signed.
-func (c *Client) containers(ctx context.Context, w *wanted) ([]slipstream.Container, error) {
+// containers asks for the ways to get a release, and says where from, so that the server makes one when there is none.
+// The list is a hint that nobody signed.
+func (c *Client) containers(ctx context.Context, w *wanted, base *tree) ([]slipstream.Container, error) {
+	path := "/v1/releases/" + string(w.digest()) + "/containers"
+	if base != nil {
+		path += "?from=" + string(base.digest)
+	}
 	var list []slipstream.Container
-	err := c.net.document(ctx, http.MethodGet, "/v1/releases/"+string(w.digest())+"/containers", nil, maxContainerList, func(raw []byte) error {
+	err := c.net.document(ctx, http.MethodGet, path, nil, maxContainerList, func(raw []byte) error {
 		list = nil
 		return decodeAnswer(raw, &list, "list of containers")
 	})
@@ -166,7 +171,8 @@ func (c *Client) download(ctx context.Context, w *wanted, path string, sum slips
 		if err == nil {
 			return part, nil
 		}
-		if rerr := c.disk.Remove(part); rerr != nil || attempt == 1 {
+		c.net.demote(c.net.answered()) // another server may have the right bytes
+		if rerr := c.disk.Remove(part); rerr != nil || attempt >= max(1, len(c.net.servers)-1) {
 			return "", errors.Join(err, rerr)
 		}
 	}

@@ -119,10 +119,13 @@ func (n *network) do(ctx context.Context, c call, use func(*http.Response) error
 	return last
 }
 
-// demote puts the server that answered last behind the others.
-func (n *network) demote() {
+// answered is the index of the server that answered last.
+func (n *network) answered() int { return int(n.good.Load()) }
+
+// demote puts a server, of which an answer turned out to be wrong later, behind the others.
+func (n *network) demote(at int) {
 	if len(n.servers) > 0 {
-		n.good.Store(int32((int(n.good.Load()) + 1) % len(n.servers)))
+		n.good.Store(int32((at + 1) % len(n.servers)))
 	}
 }
 

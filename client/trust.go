@@ -219,7 +219,6 @@ func (c *Client) refreshState(ctx context.Context, now time.Time) (*slipstream.S
 			return s, err
 		}
 		c.log.Warn("a server's answer is refused: the next one is asked", "error", err)
-		c.net.demote()
 	}
 }
 
@@ -233,6 +232,7 @@ func (c *Client) refreshOnce(ctx context.Context, now time.Time) (*slipstream.St
 	if err != nil {
 		return nil, err
 	}
+	from := c.net.answered()
 	s, err := c.acceptState(raw, now)
 	walk := slipstream.ReasonOf(err, "") == slipstream.ReasonSignatureInvalid || slipstream.ReasonOf(err, "") == slipstream.ReasonExpiredRoot
 	if s != nil {
@@ -245,6 +245,7 @@ func (c *Client) refreshOnce(ctx context.Context, now time.Time) (*slipstream.St
 		s, err = c.acceptState(raw, now)
 	}
 	if err != nil {
+		c.net.demote(from)
 		return nil, err
 	}
 	return s, c.keepState(raw, etag, s)

@@ -106,6 +106,19 @@ type Release struct {
 	ReleaseInfo
 	Envelope   []byte                 `json:"envelope"`
 	Containers []slipstream.Container `json:"containers,omitempty"`
+	Work       []Work                 `json:"work,omitempty"`
+}
+
+// Work is how far the server is with the containers from one base (empty: the full one). Done and Total are bytes, 0 of 0
+// while nothing is known.
+type Work struct {
+	From    slipstream.Digest `json:"from,omitempty"`
+	State   string            `json:"state"` // queued, running, done or failed
+	Done    int64             `json:"done,omitempty"`
+	Total   int64             `json:"total,omitempty"`
+	Seconds float64           `json:"seconds,omitempty"` // that it took so far
+	Note    string            `json:"note,omitempty"`    // what came of it
+	Again   *slipstream.Time  `json:"again,omitempty"`   // when a failed one is tried again
 }
 
 // Blob is content to upload. Open gives its bytes from offset on and may be called again for a retry.

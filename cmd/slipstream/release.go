@@ -90,6 +90,7 @@ type shownRelease struct {
 	publish.ReleaseInfo
 	FileList   []slipstream.File                 `json:"fileList"`
 	Containers []slipstream.Container            `json:"containers"`
+	Work       []publish.Work                    `json:"work"`
 	Fallback   []slipstream.Digest               `json:"fallback"`
 	Requires   map[string]slipstream.Requirement `json:"requires,omitempty"`
 }
@@ -104,6 +105,7 @@ func newReleaseShow(t *tool) *cobra.Command {
 				return err
 			}
 			out := shownRelease{ReleaseInfo: r.ReleaseInfo, FileList: m.Files, Containers: append([]slipstream.Container{}, r.Containers...),
+				Work:     append([]publish.Work{}, r.Work...),
 				Fallback: append([]slipstream.Digest{}, m.Fallback...), Requires: m.Requires}
 			return t.print(out, func(w io.Writer) { printRelease(w, r, m) })
 		},
@@ -111,6 +113,32 @@ func newReleaseShow(t *tool) *cobra.Command {
 	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
 	t.serverFlags(c)
 	return c
+}
+
+func cameFrom(from slipstream.Digest) string {
+	if from == "" {
+		return "nothing"
+	}
+	return from.Short()
+}
+
+// describeWork says how far the containers from one base are, "" when they are made.
+func describeWork(k publish.Work) string {
+	line := "containers from " + cameFrom(k.From) + ": " + k.State
+	switch {
+	case k.State == "done" && !strings.Contains(k.Note, " bytes"):
+		return line + ": " + k.Note
+	case k.State == "done":
+		return ""
+	case k.State == "running" && k.Total > 0:
+		line += fmt.Sprintf(", %d%%", 100*k.Done/k.Total)
+	case k.State == "failed":
+		line += ": " + k.Note
+	}
+	if k.Again != nil {
+		line += ", again at " + stamp(*k.Again)
+	}
+	return line
 }
 
 // release reads one release of app from the server.
@@ -167,11 +195,12 @@ func printRelease(w io.Writer, r *publish.Release, m *slipstream.Manifest) {
 		row("falls back", "%s", d)
 	}
 	for _, c := range r.Containers {
-		from := "nothing"
-		if c.From != "" {
-			from = c.From.Short()
+		row("container", "%s from %s, %s", c.Codec, cameFrom(c.From), formatBytes(c.Size))
+	}
+	for _, k := range r.Work {
+		if line := describeWork(k); line != "" {
+			row("work", "%s", line)
 		}
-		row("container", "%s from %s, %s", c.Codec, from, formatBytes(c.Size))
 	}
 	tw.Flush()
 	fmt.Fprintf(w, "%d files, %s\n", len(m.Files), formatBytes(m.Size()))
