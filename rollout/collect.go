@@ -286,6 +286,15 @@ func (s *Service) named(ctx context.Context, tx store.Tx, without []Gone) (map[[
 			}
 		}
 	}
+	renditions, err := tx.Containers().Renditions(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range renditions {
+		if !gone[r.Release] {
+			out[raw(r.SHA256)] = struct{}{}
+		}
+	}
 	return out, nil
 }
 

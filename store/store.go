@@ -158,6 +158,20 @@ type Containers interface {
 	List(ctx context.Context, release slipstream.Digest) ([]slipstream.Container, error)
 	All(ctx context.Context) (map[slipstream.Digest][]slipstream.Container, error)
 	Delete(ctx context.Context, release slipstream.Digest, c slipstream.Container) error
+	// PutRendition keeps a release as another protocol needs it; the same release, protocol and From replaces.
+	PutRendition(ctx context.Context, r Rendition) error
+	// Renditions gives those of a protocol ("" = all), by release and From.
+	Renditions(ctx context.Context, protocol string) ([]Rendition, error)
+}
+
+// Rendition is a release as clients of another protocol fetch it: a file that was rendered from it, or one of its own
+// files, with what that protocol says about it. It goes with its release.
+type Rendition struct {
+	Release, From slipstream.Digest // From is the base of a difference, else empty
+	Protocol      string
+	Size          int64
+	SHA256        slipstream.Digest // of the blob
+	Doc           []byte            // JSON object of the protocol's own
 }
 
 // Log gives what the server writes down about what it does, in the same transaction as the doing.
@@ -212,10 +226,20 @@ type Tokens interface {
 	Delete(ctx context.Context, id string) error // ErrNotFound
 }
 
-// Settings are the server's own small values (schema marks, secret check value, guard defaults).
+// Settings are the server's own small values: schema marks, the check value of its secret, what the adapters of other
+// protocols remember. Keys are paths: owner/…
 type Settings interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	Set(ctx context.Context, key string, value []byte) error
+	// List gives the keys that begin with prefix, and their values, by key.
+	List(ctx context.Context, prefix string) ([]Setting, error)
+	Delete(ctx context.Context, key string) error // ErrNotFound
+}
+
+// Setting is one value of Settings.
+type Setting struct {
+	Key   string
+	Value []byte
 }
 
 // StoredEvent is an accepted report with what the server adds.
@@ -252,7 +276,8 @@ type Reports interface {
 	Events(ctx context.Context, q EventQuery) ([]StoredEvent, error)
 	// Counts counts each device once in each row, however often it reported; app "" = all.
 	Counts(ctx context.Context, app string) ([]Count, error)
-	// Forget deletes all that is stored of a device, its part of the counts too, and says how many events that were.
+	// Forget deletes all that is stored of a device, also in Trials and Fleet and its part of the counts, and says how many
+	// events that were. What is counted by minute, hour and day stays: it names no device.
 	Forget(ctx context.Context, app, device string) (int64, error)
 	// Expire deletes events received before t; counts stay.
 	Expire(ctx context.Context, t time.Time) (int64, error)

@@ -114,3 +114,20 @@ func (s settings) Set(ctx context.Context, key string, value []byte) error {
 	_, err := s.write(ctx, `INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, key, bytesOf(value))
 	return about(err, "set %q", key)
 }
+
+func (s settings) List(ctx context.Context, prefix string) ([]store.Setting, error) {
+	out, err := list(ctx, s.conn, func(r scanner) (store.Setting, error) {
+		var v store.Setting
+		err := r.Scan(&v.Key, &v.Value)
+		return v, err
+	}, `SELECT name, value FROM settings WHERE substr(name, 1, ?) = ? ORDER BY name`, len(prefix), prefix)
+	return out, about(err, "settings %q", prefix)
+}
+
+func (s settings) Delete(ctx context.Context, key string) error {
+	n, err := s.write(ctx, `DELETE FROM settings WHERE name = ?`, key)
+	if err == nil && n == 0 {
+		err = slipstream.ErrNotFound
+	}
+	return about(err, "delete %q", key)
+}

@@ -183,6 +183,27 @@ func (c containers) Delete(ctx context.Context, release slipstream.Digest, k sli
 	return about(err, "delete container of release %s", release.Short())
 }
 
+func (c containers) PutRendition(ctx context.Context, r store.Rendition) error {
+	if err := releases(c).has(ctx, r.Release); err != nil {
+		return fmt.Errorf("put rendition: %w", err)
+	}
+	_, err := c.write(ctx, `INSERT INTO renditions (release, protocol, origin, size, sha256, doc) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (release, protocol, origin) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256, doc = excluded.doc`,
+		string(r.Release), r.Protocol, string(r.From), r.Size, string(r.SHA256), bytesOf(r.Doc))
+	return about(err, "put %s rendition of release %s", r.Protocol, r.Release.Short())
+}
+
+func (c containers) Renditions(ctx context.Context, protocol string) ([]store.Rendition, error) {
+	var w where
+	w.addText("protocol", protocol)
+	out, err := list(ctx, c.conn, func(s scanner) (store.Rendition, error) {
+		var r store.Rendition
+		err := s.Scan((*string)(&r.Release), &r.Protocol, (*string)(&r.From), &r.Size, (*string)(&r.SHA256), &r.Doc)
+		return r, err
+	}, `SELECT release, protocol, origin, size, sha256, doc FROM renditions`+w.sql()+` ORDER BY release, protocol, origin`, w.args...)
+	return out, about(err, "renditions")
+}
+
 // encode is JSON without HTML escaping, so that documents keep their size.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer

@@ -226,6 +226,34 @@ func listReleases(e *env) {
 }
 
 var containerCases = []contract{
+	{"renditions are kept by release, protocol and base, and go with their release", func(e *env) {
+		e.shop()
+		a, b := release(1, "1.0.0"), release(2, "2.0.0")
+		whole := store.Rendition{Release: b.Digest, Protocol: "easyclick", Size: 3, SHA256: digest("x"), Doc: []byte(`{"md5":"1"}`)}
+		diff := store.Rendition{Release: b.Digest, From: a.Digest, Protocol: "codepush", Size: 2, SHA256: digest("y"), Doc: []byte(`{}`)}
+		e.update(func(ctx context.Context, tx store.Tx) error {
+			older := whole
+			older.Size = 99
+			k := tx.Containers()
+			return errors.Join(tx.Releases().Put(ctx, a), tx.Releases().Put(ctx, b), k.PutRendition(ctx, older), k.PutRendition(ctx, whole), k.PutRendition(ctx, diff))
+		})
+		e.view(func(ctx context.Context, tx store.Tx) error {
+			one, err := tx.Containers().Renditions(ctx, "easyclick")
+			e.same(one, []store.Rendition{whole}, "of a protocol")
+			all, err2 := tx.Containers().Renditions(ctx, "")
+			e.same(all, []store.Rendition{diff, whole}, "all")
+			return errors.Join(err, err2)
+		})
+		e.fails(slipstream.ErrNotFound, "rendition of no release", func(ctx context.Context, tx store.Tx) error {
+			return tx.Containers().PutRendition(ctx, store.Rendition{Release: digest("none"), Protocol: "easyclick"})
+		})
+		e.update(func(ctx context.Context, tx store.Tx) error { return tx.Releases().Delete(ctx, b.Digest) })
+		e.view(func(ctx context.Context, tx store.Tx) error {
+			all, err := tx.Containers().Renditions(ctx, "")
+			e.same(len(all), 0, "renditions after their release went")
+			return err
+		})
+	}},
 	{"Put keeps, the same from and codec replaces, List and All give them", func(e *env) {
 		e.shop()
 		r := release(1, "1.0.0")

@@ -215,4 +215,17 @@ var settingCases = []contract{
 			return err
 		})
 	}},
+	{"List gives what begins with the prefix, Delete takes one away", func(e *env) {
+		e.update(func(ctx context.Context, tx store.Tx) error {
+			s := tx.Settings()
+			return errors.Join(s.Set(ctx, "p/b", []byte("2")), s.Set(ctx, "p/a", []byte("1")), s.Set(ctx, "p", nil), s.Set(ctx, "pq/a", nil), s.Set(ctx, "P/a", nil), s.Set(ctx, "p%", nil))
+		})
+		e.view(func(ctx context.Context, tx store.Tx) error {
+			got, err := tx.Settings().List(ctx, "p/")
+			e.same(got, []store.Setting{{Key: "p/a", Value: []byte("1")}, {Key: "p/b", Value: []byte("2")}}, "List")
+			return err
+		})
+		e.update(func(ctx context.Context, tx store.Tx) error { return tx.Settings().Delete(ctx, "p/a") })
+		e.fails(slipstream.ErrNotFound, "Delete again", func(ctx context.Context, tx store.Tx) error { return tx.Settings().Delete(ctx, "p/a") })
+	}},
 }
