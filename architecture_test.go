@@ -28,6 +28,8 @@ var edges = map[string][]string{
 	"halt/points":   {"", "halt"},
 
 	"publish/delta/bsdiff": {"", "publish/delta/suffix"},
+	"publish/delta/dcz":    {""},
+	"publish/delta/tree":   {"", "publish/delta/patch"},
 
 	"publish/delta/suffix": {""},
 	"publish/delta/rich":   {""},
@@ -56,12 +58,17 @@ var edges = map[string][]string{
 
 	"rollout":       {"", "sign", "decide", "store", "blob", "internal/seal"},
 	"report":        {"", "store"},
-	"deliver":       {"", "sign", "decide", "store", "blob", "report", "internal/httpx"},
+	"deliver":       {"", "sign", "decide", "publish/delta/dcz", "store", "blob", "report", "protocol", "internal/httpx"},
 	"publish":       {"", "sign", "decide", "publish/delta", "store", "blob"},
 	"publish/build": {"", "publish", "publish/delta", "store", "blob", "rollout"},
 
+	"protocol":                  {"", "decide", "store", "blob"},
+	"protocol/easyclick":        {"", "decide", "store", "blob", "protocol", "internal/httpx"},
+	"protocol/easyclick/device": {""},
+	"protocol/protocoltest":     {"", "sign", "store", "store/sqlite", "blob", "blob/mem", "rollout", "report", "deliver", "protocol"},
+
 	"auth": {"", "store", "internal/httpx"},
-	"api":  {"", "sign", "decide", "publish/delta", "store", "blob", "rollout", "report", "publish", "auth", "internal/httpx"},
+	"api":  {"", "sign", "decide", "publish/delta", "store", "blob", "rollout", "report", "publish", "protocol", "auth", "internal/httpx"},
 
 	"client": {"", "sign", "decide", "publish/delta", "client/trial"},
 

@@ -1,6 +1,7 @@
 package slipstream
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -59,6 +60,12 @@ func (d Digest) Short() string {
 
 // DigestOf names the 32 bytes of a finished SHA-256.
 func DigestOf(sum [32]byte) Digest { return Digest(hex.EncodeToString(sum[:])) }
+
+// DeviceID is how an installed copy is known on the wire: hex sha256(app + ":" + install id).
+func DeviceID(app, install string) string {
+	sum := sha256.Sum256([]byte(app + ":" + install))
+	return hex.EncodeToString(sum[:])
+}
 
 // CheckName accepts app, channel, package and platform names: [a-z0-9][a-z0-9._-]{0,63}. kind names the thing in the
 // error.

@@ -17,6 +17,7 @@ import (
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/blob"
 	"github.com/slipstream-ota/slipstream/internal/httpx"
+	"github.com/slipstream-ota/slipstream/protocol"
 	"github.com/slipstream-ota/slipstream/rollout"
 	"github.com/slipstream-ota/slipstream/store"
 )
@@ -40,8 +41,10 @@ type Config struct {
 	Jobs    interface{ Wake() } // told of new releases; may be nil
 	Spool   *Spool              // of large uploads; nil refuses them in parts
 	Clock   func() time.Time
-	Log     *slog.Logger
-	Version string // of the program, for the OpenAPI document
+	// Protocols are the foreign protocols that can be switched on.
+	Protocols []protocol.Protocol
+	Log       *slog.Logger
+	Version   string // of the program, for the OpenAPI document
 	// StallTimeout gives up an upload that stands still; default 1 minute.
 	StallTimeout time.Duration
 	// LoginTimeout bounds the look at a request's token; default 10 s.
@@ -82,6 +85,7 @@ func New(cfg Config) *Server {
 	c.Transformers = append(c.Transformers, ownProblems)
 	s.huma = humago.New(s.mux, c)
 	s.routeApps()
+	s.routeProtocols()
 	s.routeReleases()
 	s.routeChannels()
 	s.routeAdmin()

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -367,8 +366,7 @@ func (c *Client) deviceID() string {
 	if c.device.ID == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(c.cfg.App + ":" + c.device.ID))
-	return hex.EncodeToString(sum[:])
+	return slipstream.DeviceID(c.cfg.App, c.device.ID)
 }
 
 func (c *Client) random(n int) (string, error) {

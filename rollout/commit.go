@@ -221,6 +221,11 @@ func (s *Service) commitIn(ctx context.Context, tx store.Tx, by string, c Commit
 	case !errors.Is(err, slipstream.ErrNotFound):
 		return Committed{}, err
 	default:
+		if s.fits != nil && !c.Embedded {
+			if err := s.fits(ctx, tx, m); err != nil {
+				return Committed{}, err
+			}
+		}
 		if err := s.putRelease(ctx, tx, by, &app, out.Release); err != nil {
 			return Committed{}, err
 		}

@@ -25,6 +25,8 @@ type Config struct {
 	Keys  *Keys
 	Clock func() time.Time // nil means time.Now
 	Rand  io.Reader        // of rollout ids; nil means crypto/rand
+	// Fits refuses a new release of a shape that a part of the app's devices could not take; nil refuses none.
+	Fits func(ctx context.Context, tx store.Tx, m *slipstream.Manifest) error
 }
 
 // Service runs every change of a channel as one transaction. All methods may be called from many goroutines and from
@@ -35,11 +37,12 @@ type Service struct {
 	keys  *Keys
 	clock func() time.Time
 	rand  io.Reader
+	fits  func(ctx context.Context, tx store.Tx, m *slipstream.Manifest) error
 }
 
 // New makes a Service.
 func New(c Config) *Service {
-	s := &Service{store: c.Store, blobs: c.Blobs, keys: c.Keys, clock: c.Clock, rand: c.Rand}
+	s := &Service{store: c.Store, blobs: c.Blobs, keys: c.Keys, clock: c.Clock, rand: c.Rand, fits: c.Fits}
 	if s.clock == nil {
 		s.clock = time.Now
 	}

@@ -27,6 +27,7 @@ type publishFlags struct {
 	apply                                                      slipstream.Apply
 	dryRun, embedded, noRollout, private                       bool
 	partialOut, manifest, root                                 string
+	easyclick                                                  string // folder of an EasyClick project
 	minSeq                                                     int64
 }
 
@@ -56,6 +57,7 @@ func (f *publishFlags) define(c *cobra.Command) {
 	fs.StringVar(&f.apply.Priority, "priority", "", "low, normal or critical")
 	fs.StringVar(&f.apply.Message, "message", "", "text for users, shown by hosts that ask")
 	fs.IntVar(&f.apply.Timeout, "timeout", 0, "seconds that a blocking update may take")
+	fs.StringVar(&f.easyclick, "easyclick-project", "", "folder of the EasyClick project: its update.json must name this very version")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "show what would change and write nothing")
 	fs.BoolVar(&f.embedded, "embedded", false, "the release ships inside the app binary only: it is known, never offered")
 	fs.BoolVar(&f.noRollout, "no-rollout", false, "publish without offering it on a channel")
@@ -172,6 +174,11 @@ func (t *tool) request(f *publishFlags, folder string) (r publish.Request, err e
 	}
 	if r.Version == "" {
 		if r.Version, err = packageVersion(folder); err != nil {
+			return r, err
+		}
+	}
+	if f.easyclick != "" {
+		if err := checkEasyclickProject(f.easyclick, r.Version); err != nil {
 			return r, err
 		}
 	}

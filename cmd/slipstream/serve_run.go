@@ -121,14 +121,15 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	changes := rollout.New(rollout.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys})
+	changes := rollout.New(rollout.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Fits: fitsProtocols})
 	tokens := auth.New(auth.Config{Store: o.store})
 	intake := outcome.NewIntake(o.store.Reports(), outcome.Config{Salt: o.salt})
 	containers := cfg.builder(o)
 	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted(), Wanted: containers.Want})
 	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Jobs: containers, Spool: o.spool,
-		Log: cfg.log, Version: version, Sender: cfg.sender()})
-	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})), cfg.log)
+		Log: cfg.log, Version: version, Sender: cfg.sender(), Protocols: protocols()})
+	adapters := cfg.foreign(o, devices, devices.Handler())
+	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), adapters, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})), cfg.log)
 
 	// A restored database gets new epochs before any device asks.
 	resignOnce(ctx, changes, cfg.log)
@@ -150,6 +151,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	group.Go(func() error { return devices.Run(answering) })
 	group.Go(func() error { return intake.Run(working) })
 	group.Go(func() error { return containers.Run(answering) })
+	group.Go(func() error { return adapters.run(answering) })
 	group.Go(func() error { return resign(answering, changes, cfg.log) })
 	group.Go(func() error { return expireReports(answering, o.store.Reports(), cfg.retention, cfg.log) })
 	context.AfterFunc(failed, stop) // one part that cannot go on stops all
@@ -166,8 +168,12 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 }
 
 // routes puts the surfaces on one server.
-func routes(devices, admin, metrics http.Handler) http.Handler {
+func routes(devices, admin http.Handler, adapters *foreign, metrics http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if adapter := adapters.surface(r.URL.Path); adapter != nil {
+			adapter.ServeHTTP(w, r)
+			return
+		}
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, api.Base+"/"), strings.HasPrefix(path, "/v1/openapi"):
 			admin.ServeHTTP(w, r)

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/api"
+)
+
+func newProtocolCommand(t *tool) *cobra.Command {
+	c := &cobra.Command{
+		Use: "protocol", Short: "Let apps with another system's update client update from here",
+		Long: `Protocol switches adapters on and off, per app. An adapter answers the requests of another system's clients by the same
+rollouts, shares and withdrawals as those of our own; the laws that our own clients keep (signatures checked on the device,
+going back without a network) hold for such clients only as far as they do it themselves.`,
+	}
+	c.AddCommand(newProtocolEnable(t), newProtocolDisable(t), newProtocolShow(t))
+	return c
+}
+
+func newProtocolEnable(t *tool) *cobra.Command {
+	var app, options string
+	c := &cobra.Command{
+		Use: "enable NAME", Short: "Switch a protocol on for an app, or change its options", Args: exactly(1, "one protocol"),
+		Example: `  slipstream protocol enable easyclick --app shop
+  slipstream protocol enable easyclick --app shop --options '{"package":"scripts"}'`,
+		RunE: func(c *cobra.Command, args []string) error {
+			app, err := t.defaultApp(app)
+			if err != nil {
+				return err
+			}
+			var raw json.RawMessage
+			if options != "" {
+				if raw = json.RawMessage(options); !json.Valid(raw) {
+					return slipstream.Hint(fmt.Errorf("options %q are no JSON", options), `they look like '{"package":"main"}'`)
+				}
+			}
+			server, err := t.client()
+			if err != nil {
+				return err
+			}
+			out, err := server.EnableProtocol(c.Context(), app, args[0], raw)
+			if err != nil {
+				return err
+			}
+			return t.print(out, func(w io.Writer) { fmt.Fprintf(w, "Protocol %s is on for app %s\n", args[0], app) })
+		},
+	}
+	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
+	c.Flags().StringVar(&options, "options", "", "JSON object of the protocol's own options")
+	t.serverFlags(c)
+	return c
+}
+
+func newProtocolDisable(t *tool) *cobra.Command {
+	var app string
+	c := &cobra.Command{
+		Use: "disable NAME", Short: "Switch a protocol off for an app: its clients keep what they have", Args: exactly(1, "one protocol"),
+		RunE: func(c *cobra.Command, args []string) error {
+			app, err := t.defaultApp(app)
+			if err != nil {
+				return err
+			}
+			server, err := t.client()
+			if err != nil {
+				return err
+			}
+			if err := server.DisableProtocol(c.Context(), app, args[0]); err != nil {
+				return err
+			}
+			out := api.ProtocolSwitch{Name: args[0]}
+			return t.print(out, func(w io.Writer) { fmt.Fprintf(w, "Protocol %s is off for app %s\n", args[0], app) })
+		},
+	}
+	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
+	t.serverFlags(c)
+	return c
+}
+
+func newProtocolShow(t *tool) *cobra.Command {
+	var app string
+	c := &cobra.Command{
+		Use: "show [NAME]", Short: "Show which protocols are on for an app", Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			app, err := t.defaultApp(app)
+			if err != nil {
+				return err
+			}
+			server, err := t.client()
+			if err != nil {
+				return err
+			}
+			list, err := server.Protocols(c.Context(), app)
+			if err != nil {
+				return err
+			}
+			out := list
+			if len(args) == 1 {
+				out = nil
+				for _, p := range list {
+					if p.Name == args[0] {
+						out = append(out, p)
+					}
+				}
+				if out == nil {
+					return slipstream.Hint(errors.New("this server knows no protocol "+args[0]), "`slipstream protocol show` lists them")
+				}
+			}
+			return t.print(out, func(w io.Writer) { printProtocols(w, out) })
+		},
+	}
+	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
+	t.serverFlags(c)
+	return c
+}
+
+func printProtocols(w io.Writer, list []api.ProtocolSwitch) {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "PROTOCOL\tON\tOPTIONS")
+	for _, p := range list {
+		on := "no"
+		if p.On {
+			on = "yes"
+		}
+		options := string(p.Options)
+		if options == "" {
+			options = "-"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", p.Name, on, options)
+	}
+	tw.Flush()
+}

@@ -1,0 +1,111 @@
+// Package protocol is what the adapters of other systems' update protocols stand on. An adapter translates: a request
+// into the arguments of the one decision, the decision into the answer that its clients know. It has no rollout logic
+// and no storage of its own.
+//
+// A [Keeper] holds, for one adapter, an immutable [Catalogue] of the apps that it is switched on for and of their
+// releases, made anew whenever the store changes; so an adapter answers a check without I/O, like the server's own check.
+// What an adapter's clients need of a release and the release does not have by itself (a checksum of another kind, an
+// archive) is rendered once, after publishing, and kept as a store.Rendition.
+package protocol
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/blob"
+	"github.com/slipstream-ota/slipstream/store"
+)
+
+// Protocol is one foreign protocol.
+type Protocol interface {
+	// Name is what switches, paths and renditions are named by.
+	Name() string
+	// Check refuses options that the protocol does not understand; nil means none are set.
+	Check(options json.RawMessage) error
+	// Fits refuses a release of a shape that the protocol's clients cannot take.
+	Fits(m *slipstream.Manifest) error
+	// Render makes what the clients need of a release that fits. It is called outside of transactions, maybe on two nodes
+	// at once, and gives the same for the same release.
+	Render(ctx context.Context, r *slipstream.Release, blobs blob.Store) (store.Rendition, error)
+}
+
+// Decider answers by the one decision; package deliver has it.
+type Decider interface {
+	Decide(q Question) (Answer, error)
+}
+
+// MaxOptions bounds the options of one switch, in bytes.
+const MaxOptions = 16 << 10
+
+func switchKey(protocol, app string) string { return "protocol/" + protocol + "/" + app }
+
+// Enable switches a protocol on for an app, with its options (a JSON object, nil for none).
+func Enable(ctx context.Context, tx store.Tx, p Protocol, app string, options json.RawMessage) error {
+	if _, err := tx.Apps().Get(ctx, app); err != nil {
+		return fmt.Errorf("app %q: %w", app, err)
+	}
+	if len(options) > MaxOptions {
+		return slipstream.Invalidf("options of %s: more than %d bytes", p.Name(), MaxOptions)
+	}
+	if err := p.Check(options); err != nil {
+		return err
+	}
+	if len(options) == 0 {
+		options = json.RawMessage(`{}`)
+	}
+	return tx.Settings().Set(ctx, switchKey(p.Name(), app), options)
+}
+
+// Disable switches a protocol off; slipstream.ErrNotFound when it was not on.
+func Disable(ctx context.Context, tx store.Tx, protocol, app string) error {
+	return tx.Settings().Delete(ctx, switchKey(protocol, app))
+}
+
+// Switched gives the options of the apps that a protocol is switched on for.
+func Switched(ctx context.Context, tx store.Tx, protocol string) (map[string]json.RawMessage, error) {
+	list, err := tx.Settings().List(ctx, switchKey(protocol, ""))
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]json.RawMessage, len(list))
+	for _, s := range list {
+		out[strings.TrimPrefix(s.Key, switchKey(protocol, ""))] = s.Value
+	}
+	return out, nil
+}
+
+// Fits refuses a release that clients of a protocol which is switched on for its app could not take, so that nobody
+// publishes what a part of the fleet never gets.
+func Fits(ctx context.Context, tx store.Tx, protocols []Protocol, m *slipstream.Manifest) error {
+	for _, p := range protocols {
+		_, err := tx.Settings().Get(ctx, switchKey(p.Name(), m.App))
+		if errors.Is(err, slipstream.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.Fits(m); err != nil {
+			return slipstream.Hint(fmt.Errorf("clients of protocol %s cannot take this release: %w", p.Name(), err),
+				"change the release, or switch the protocol off: slipstream protocol disable %s --app %s", p.Name(), m.App)
+		}
+	}
+	return nil
+}
+
+// SingleFile is the file that clients of a single-file protocol get of a release: its only one, or its entry.
+func SingleFile(m *slipstream.Manifest) (slipstream.File, error) {
+	if len(m.Files) == 1 {
+		return m.Files[0], nil
+	}
+	for _, f := range m.Files {
+		if f.Path == m.Entry {
+			return f, nil
+		}
+	}
+	return slipstream.File{}, slipstream.Invalidf("it has %d files and no entry: these clients take exactly one file", len(m.Files))
+}
