@@ -21,7 +21,7 @@ var edges = map[string][]string{
 	"":              {},
 	"sign":          {""},
 	"decide":        {""},
-	"publish/delta": {"", "publish/delta/patch"},
+	"publish/delta": {"", "publish/delta/patch", "publish/delta/zframe"},
 	"client/trial":  {""},
 	"halt":          {""},
 	"halt/compare":  {""},
@@ -32,8 +32,9 @@ var edges = map[string][]string{
 	"publish/delta/tree":   {"", "publish/delta/patch"},
 
 	"publish/delta/suffix": {""},
-	"publish/delta/rich":   {""},
-	"publish/delta/patch":  {"", "publish/delta/suffix", "publish/delta/rich"},
+	"publish/delta/rich":   {},
+	"publish/delta/zframe": {},
+	"publish/delta/patch":  {"", "publish/delta/suffix", "publish/delta/rich", "publish/delta/zframe"},
 
 	"store": {""},
 	"blob":  {""},
@@ -58,21 +59,26 @@ var edges = map[string][]string{
 
 	"rollout":       {"", "sign", "decide", "store", "blob", "internal/seal"},
 	"report":        {"", "store"},
-	"deliver":       {"", "sign", "decide", "publish/delta/dcz", "store", "blob", "report", "protocol", "internal/httpx"},
+	"deliver/live":  {"", "internal/httpx"},
+	"deliver":       {"", "deliver/live", "sign", "decide", "publish/delta/dcz", "store", "blob", "report", "protocol", "internal/httpx"},
 	"publish":       {"", "sign", "decide", "publish/delta", "store", "blob"},
 	"publish/build": {"", "publish", "publish/delta", "store", "blob", "rollout"},
 
 	"protocol":                  {"", "decide", "store", "blob"},
 	"protocol/easyclick":        {"", "decide", "store", "blob", "protocol", "internal/httpx"},
 	"protocol/easyclick/device": {""},
+	"protocol/ocrunner":         {"", "decide", "publish/delta/bsdiff", "store", "blob", "protocol"},
+	"protocol/ocrunner/device":  {"", "sign", "publish/delta/bsdiff"},
 	"protocol/protocoltest":     {"", "sign", "store", "store/sqlite", "blob", "blob/mem", "rollout", "report", "deliver", "protocol"},
 
 	"auth": {"", "store", "internal/httpx"},
 	"api":  {"", "sign", "decide", "publish/delta", "store", "blob", "rollout", "report", "publish", "protocol", "auth", "internal/httpx"},
 
-	"client": {"", "sign", "decide", "publish/delta", "client/trial"},
+	"client":      {"", "sign", "decide", "publish/delta", "client/trial", "client/live"},
+	"client/live": {},
 
 	"internal/crashfs":  {"", "client"},
+	"internal/simfleet": {"", "sign", "store", "client"},
 	"internal/powercut": {},
 	"lab":               nil, // proofs may look at everything below cmd
 	"lab/driver":        {"", "sign", "client", "internal/crashfs"},
@@ -98,8 +104,10 @@ var outside = map[string][]string{
 
 	"publish/delta/suffix": {},
 	"publish/delta/rich":   {},
+	"publish/delta/zframe": {},
 	"publish/delta/patch":  {"github.com/klauspost/compress/", "github.com/andybalholm/brotli"},
 	"client":               {},
+	"client/live":          {},
 	"store":                {},
 	"blob":                 {},
 }

@@ -28,7 +28,13 @@ type Item struct {
 	Published time.Time
 	Notes     string
 	// Rendition is nil while it has not been made yet: such a release is not offered by the adapter.
-	Rendition *store.Rendition
+	Rendition *Rendition
+}
+
+// Rendition is a store.Rendition with what its Doc says of it.
+type Rendition struct {
+	store.Rendition
+	Mark string // by which clients know the release, of Doc's md5
 }
 
 // App is one app that the protocol is switched on for.
@@ -39,14 +45,17 @@ type App struct {
 	items   map[slipstream.Digest]*Item
 	ordered []*Item // by seq, highest first
 	// rendered are the blobs that renditions stand for: nothing else is served under the protocol's paths.
-	rendered map[slipstream.Digest]bool
+	rendered map[slipstream.Digest]*Item
 }
 
 // Item finds a release by its digest, or gives nil.
 func (a *App) Item(d slipstream.Digest) *Item { return a.items[d] }
 
 // Rendered reports whether some release of the app stands for clients as the blob d.
-func (a *App) Rendered(d slipstream.Digest) bool { return a.rendered[d] }
+func (a *App) Rendered(d slipstream.Digest) bool { return a.rendered[d] != nil }
+
+// WithBlob is the newest release that stands for clients as the blob d, or nil.
+func (a *App) WithBlob(d slipstream.Digest) *Item { return a.rendered[d] }
 
 // Items gives the releases of a package that devices of a platform may run, highest seq first.
 func (a *App) Items(pkg, platform string) []*Item {
@@ -214,10 +223,10 @@ func (k *Keeper) load(ctx context.Context) (missing []*slipstream.Release, err e
 		if err != nil {
 			return err
 		}
-		made := map[slipstream.Digest]*store.Rendition{}
-		for i := range list {
-			if list[i].From == "" {
-				made[list[i].Release] = &list[i]
+		made := map[slipstream.Digest]*Rendition{}
+		for _, r := range list {
+			if r.From == "" {
+				made[r.Release] = marked(r)
 			}
 		}
 		for name, options := range on {
@@ -245,15 +254,23 @@ func (k *Keeper) load(ctx context.Context) (missing []*slipstream.Release, err e
 	return missing, nil
 }
 
-func (k *Keeper) app(app store.App, options json.RawMessage, releases []*slipstream.Release, made map[slipstream.Digest]*store.Rendition) (*App, []*slipstream.Release) {
-	a := &App{Name: app.Name, Display: app.Display, Options: options, items: map[slipstream.Digest]*Item{}, rendered: map[slipstream.Digest]bool{}}
+func marked(r store.Rendition) *Rendition {
+	var doc struct {
+		MD5 string `json:"md5"`
+	}
+	_ = json.Unmarshal(r.Doc, &doc) // a protocol without such a mark
+	return &Rendition{Rendition: r, Mark: doc.MD5}
+}
+
+func (k *Keeper) app(app store.App, options json.RawMessage, releases []*slipstream.Release, made map[slipstream.Digest]*Rendition) (*App, []*slipstream.Release) {
+	a := &App{Name: app.Name, Display: app.Display, Options: options, items: map[slipstream.Digest]*Item{}, rendered: map[slipstream.Digest]*Item{}}
 	var missing []*slipstream.Release
 	for _, r := range releases {
 		m := r.Manifest
 		i := &Item{Digest: r.Digest, Package: m.Package, Platform: m.Platform, Runtime: m.Runtime, Seq: m.Seq, Version: m.Version, Size: m.Size(),
 			Published: r.Published.Time, Notes: r.Notes, Rendition: made[r.Digest]}
-		if i.Rendition != nil {
-			a.rendered[i.Rendition.SHA256] = true
+		if i.Rendition != nil && (a.rendered[i.Rendition.SHA256] == nil || a.rendered[i.Rendition.SHA256].Seq < i.Seq) {
+			a.rendered[i.Rendition.SHA256] = i
 		}
 		a.items[r.Digest] = i
 		a.ordered = append(a.ordered, i)

@@ -8,7 +8,6 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	mrand "math/rand/v2"
 	"net/http"
 	"slices"
@@ -203,16 +202,3 @@ func first(s, otherwise string) string {
 
 // BaseURL is the world's address, as adapters ask for it.
 func BaseURL(*http.Request) string { return Base }
-
-// Describe writes a response the way golden files show it: status, the named headers, body.
-func Describe(r *http.Response, body []byte, headers ...string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d\n", r.StatusCode)
-	for _, h := range headers {
-		if v := r.Header.Values(h); len(v) > 0 {
-			fmt.Fprintf(&b, "%s: %s\n", h, strings.Join(v, ", "))
-		}
-	}
-	fmt.Fprintf(&b, "\n%s", body)
-	return b.String()
-}
