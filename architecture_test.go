@@ -29,7 +29,8 @@ var edges = map[string][]string{
 
 	"publish/delta/bsdiff": {"", "publish/delta/suffix"},
 	"publish/delta/dcz":    {""},
-	"publish/delta/tree":   {"", "publish/delta/patch"},
+	"publish/delta/tree":   {"", "publish/delta/patch", "publish/delta/hermes"},
+	"publish/delta/hermes": {""},
 
 	"publish/delta/suffix": {""},
 	"publish/delta/rich":   {},
@@ -58,6 +59,9 @@ var edges = map[string][]string{
 	"internal/seal":       {"", "sign"},
 
 	"rollout":       {"", "sign", "decide", "store", "blob", "internal/seal"},
+	"alert":         {"", "store", "rollout"},
+	"alert/webhook": {"", "alert"},
+	"alert/shout":   {"", "alert", "alert/webhook"},
 	"report":        {"", "store"},
 	"deliver/live":  {"", "internal/httpx"},
 	"deliver":       {"", "deliver/live", "sign", "decide", "publish/delta/dcz", "store", "blob", "report", "protocol", "internal/httpx"},
@@ -71,8 +75,10 @@ var edges = map[string][]string{
 	"protocol/ocrunner/device":  {"", "sign", "publish/delta/bsdiff"},
 	"protocol/protocoltest":     {"", "sign", "store", "store/sqlite", "blob", "blob/mem", "rollout", "report", "deliver", "protocol"},
 
+	"halt/watch": {"", "halt", "rollout", "store"},
+
 	"auth": {"", "store", "internal/httpx"},
-	"api":  {"", "sign", "decide", "publish/delta", "store", "blob", "rollout", "report", "publish", "protocol", "auth", "internal/httpx"},
+	"api":  {"", "sign", "decide", "halt/compare", "publish/delta", "store", "blob", "rollout", "report", "publish", "protocol", "halt", "halt/watch", "alert", "auth", "internal/httpx"},
 
 	"client":      {"", "sign", "decide", "publish/delta", "client/trial", "client/live"},
 	"client/live": {},

@@ -121,6 +121,7 @@ type PackageDecision struct {
 	Control bool        `json:"control,omitempty"` // the device is in that rollout's control group
 	Retry   int         `json:"retry,omitempty"`
 	Apply   *Apply      `json:"apply,omitempty"`
+	Grant   string      `json:"grant,omitempty"` // a rollout that the device would take, if it had a place in it
 }
 
 // Decision is the signed answer of POST /v1/check. Nonce is the request's, CheckAfter seconds.
@@ -157,12 +158,15 @@ type DeviceFacts struct {
 	Attributes map[string]json.RawMessage `json:"attributes,omitempty"` // brand, country, first_seen, custom.*
 }
 
-// PackageOnBoard is what a device runs of one package. Anchor is the seq of its anchor.
+// PackageOnBoard is what a device runs of one package. Anchor is the seq of its anchor. Granted are the rollouts with a cap
+// in which it has a place, Full those that had none for it.
 type PackageOnBoard struct {
 	Digest  Digest   `json:"digest,omitempty"`
 	Seq     int64    `json:"seq"`
 	Anchor  int64    `json:"anchor,omitempty"`
 	Refused []Digest `json:"refused,omitempty"`
+	Granted []string `json:"granted,omitempty"`
+	Full    []string `json:"full,omitempty"`
 }
 
 // Container is one entry of the unsigned list of ways to get a release. From is empty for the full one.
@@ -171,4 +175,19 @@ type Container struct {
 	Codec  string `json:"codec"`
 	Size   int64  `json:"size"`
 	SHA256 Digest `json:"sha256"`
+}
+
+// GrantRequest is the body of POST /v1/grants: a device asks for a place in a rollout with a cap.
+type GrantRequest struct {
+	App     string `json:"app"`
+	Channel string `json:"channel"`
+	Rollout string `json:"rollout"`
+	Device  string `json:"device"` // as in DeviceFacts
+}
+
+// GrantAnswer says whether the device has a place, and as of which epoch of the channel. A place is for ever; that there is
+// none may change with a newer epoch.
+type GrantAnswer struct {
+	Granted bool  `json:"granted"`
+	Epoch   int64 `json:"epoch"`
 }

@@ -22,6 +22,7 @@ const (
 	KindRefused    Kind = "refused"
 	KindFailed     Kind = "failed"
 	KindMetric     Kind = "metric"
+	KindAlive      Kind = "alive" // what a device runs, told when nothing else told it for a day
 )
 
 // Arms of a rollout, for Event.Arm.

@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/auth"
@@ -36,9 +38,10 @@ func (s *Server) routeChannels() {
 	route(s, http.MethodGet, channel, "Show a channel with its policy", auth.Read, func(ctx context.Context, in *InChannel) (*body[Channel], error) {
 		return answer(s.channel(ctx, in.App, in.Channel))
 	})
-	route(s, http.MethodPatch, channel, "Change a channel's display name or timing", auth.Manage, s.changeChannel)
+	route(s, http.MethodPatch, channel, "Change a channel's display name, timing, guard or freeze", auth.Manage, s.changeChannel)
 	route(s, http.MethodPost, channel+"/rollouts", "Offer a published release", auth.Operate, s.startRollout)
-	route(s, http.MethodPatch, channel+"/rollouts/{rollout}", "Share, pause, resume, finish, end, move or edit a rollout", auth.Operate, s.changeRollout)
+	route(s, http.MethodPatch, channel+"/rollouts/{rollout}", "Share, plan, skip, freeze, pause, resume, finish, end, move or edit a rollout", auth.Operate, s.changeRollout)
+	route(s, http.MethodGet, channel+"/rollouts/{rollout}/evidence", "What the guard saw of a rollout, and whether it comes out again", auth.Read, s.evidence)
 	route(s, http.MethodPost, channel+"/withdraw", "Make devices leave a release, or take that back", auth.Operate, s.withdraw)
 	route(s, http.MethodPost, channel+"/rollback", "Go back to an earlier release", auth.Operate, s.rollback)
 	route(s, http.MethodPost, channel+"/promote", "Offer what another channel has in force", auth.Operate, s.promote)
@@ -86,7 +89,21 @@ func (s *Server) listChannels(ctx context.Context, in *InApp) (*body[ChannelList
 		}
 		return nil
 	})
+	for i := 0; i < len(out.Channels) && err == nil; i++ {
+		err = s.countPlaces(ctx, &out.Channels[i])
+	}
 	return answer(out, err)
+}
+
+// countPlaces fills in how many devices the channel's rollouts with a cap have let in.
+func (s *Server) countPlaces(ctx context.Context, c *Channel) error {
+	caps := c.Policy.Caps()
+	if len(caps) == 0 {
+		return nil
+	}
+	var err error
+	c.Places, err = s.cfg.Store.Grants().Count(ctx, slices.Sorted(maps.Keys(caps))...)
+	return err
 }
 
 func (s *Server) channel(ctx context.Context, app, name string) (Channel, error) {
@@ -103,7 +120,10 @@ func (s *Server) channel(ctx context.Context, app, name string) (Channel, error)
 		out, err = describeChannel(ctx, tx, c, a.Platforms)
 		return err
 	})
-	return out, err
+	if err != nil {
+		return Channel{}, err
+	}
+	return out, s.countPlaces(ctx, &out)
 }
 
 func (s *Server) createChannel(ctx context.Context, in *struct {
@@ -129,7 +149,12 @@ func (s *Server) changeChannel(ctx context.Context, in *onChannel[ChannelChange]
 	if in.Body.Timing != nil {
 		spec.Timing = *in.Body.Timing
 	}
-	if _, err := s.cfg.Rollout.SaveChannel(ctx, by(ctx).Name, spec); err != nil {
+	if in.Body.Display != nil || in.Body.Timing != nil {
+		if _, err := s.cfg.Rollout.SaveChannel(ctx, by(ctx).Name, spec); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.steerChannel(ctx, in.App, in.Channel, in.Body); err != nil {
 		return nil, err
 	}
 	return answer(s.channel(ctx, in.App, in.Channel))
@@ -141,8 +166,12 @@ func (s *Server) startRollout(ctx context.Context, in *onChannel[StartRollout]) 
 	if err != nil {
 		return nil, err
 	}
-	return answer(s.cfg.Rollout.StartRollout(ctx, by(ctx).Name, in.App, d, rollout.Offer{Channel: in.Channel, From: b.From, To: end(b.To),
-		Control: b.Control, Salt: b.Salt, When: b.When, Apply: b.Apply, Private: b.Private, Grant: b.Grant, Notes: b.Notes, At: b.At}))
+	plan, err := planOf(b.Plan)
+	if err != nil {
+		return nil, err
+	}
+	return answer(s.cfg.Rollout.StartRollout(ctx, by(ctx).Name, in.App, d, rollout.Offer{Plan: plan, Channel: in.Channel, From: b.From, To: end(b.To),
+		Control: b.Control, Salt: b.Salt, When: b.When, Apply: b.Apply, Private: b.Private, Cap: b.Cap, Notes: b.Notes, At: b.At}))
 }
 
 // end is the end of a range of positions, everybody when absent.
@@ -158,15 +187,15 @@ func (s *Server) changeRollout(ctx context.Context, in *struct {
 	Body RolloutChange
 }) (*body[rollout.Done], error) {
 	c, r, who := in.Body, s.cfg.Rollout, by(ctx).Name
-	edit := c.Apply != nil || c.When != nil || c.Control != nil || c.Notes != nil || c.Retry
+	edit := c.Apply != nil || c.When != nil || c.Control != nil || c.Notes != nil || c.Cap != nil || c.Retry
 	verbs := 0
-	for _, asked := range []bool{c.To != nil, c.Hold != nil, c.Finish, c.End, c.Move != nil, edit} {
+	for _, asked := range []bool{c.To != nil, c.Hold != nil, c.Finish, c.Winner, c.End, c.Move != nil, c.Plan != nil, c.Skip, c.Freeze != nil, edit} {
 		if asked {
 			verbs++
 		}
 	}
 	if verbs != 1 {
-		return nil, slipstream.Invalidf("a change of a rollout is exactly one of to, hold, finish, end, move, or an edit; this one is %d", verbs)
+		return nil, slipstream.Invalidf("a change of a rollout is exactly one of to, hold, finish, winner, end, move, plan, skip, freeze, or an edit; this one is %d", verbs)
 	}
 	switch {
 	case c.To != nil:
@@ -175,6 +204,14 @@ func (s *Server) changeRollout(ctx context.Context, in *struct {
 		return answer(r.Pause(ctx, who, in.App, in.Channel, in.Rollout))
 	case c.Hold != nil:
 		return answer(r.Resume(ctx, who, in.App, in.Channel, in.Rollout))
+	case c.Plan != nil:
+		return answer(s.setPlan(ctx, in.InRollout, c.Plan))
+	case c.Skip:
+		return answer(r.Skip(ctx, who, in.App, in.Channel, in.Rollout))
+	case c.Freeze != nil:
+		return answer(r.FreezePlan(ctx, who, in.App, in.Channel, in.Rollout, *c.Freeze))
+	case c.Winner:
+		return answer(r.FinishWinner(ctx, who, in.App, in.Channel, in.Rollout))
 	case c.Finish:
 		return answer(r.Finish(ctx, who, in.App, in.Channel, in.Rollout))
 	case c.End:
@@ -183,7 +220,7 @@ func (s *Server) changeRollout(ctx context.Context, in *struct {
 		return answer(r.Move(ctx, who, in.App, in.Channel, in.Rollout, *c.Move))
 	}
 	return answer(r.Edit(ctx, who, in.App, in.Channel, in.Rollout,
-		rollout.Change{Apply: c.Apply, When: c.When, Control: c.Control, Notes: c.Notes, Retry: c.Retry}))
+		rollout.Change{Apply: c.Apply, When: c.When, Control: c.Control, Notes: c.Notes, Cap: c.Cap, Retry: c.Retry}))
 }
 
 func (s *Server) withdraw(ctx context.Context, in *onChannel[Withdraw]) (*body[rollout.Done], error) {

@@ -91,6 +91,8 @@ type Channel struct {
 	Updated time.Time      `json:"updated"`
 	Policy  rollout.Policy `json:"policy"`
 	States  []StateInfo    `json:"states"`
+	// Places are those that rollouts with a cap have given, by rollout.
+	Places map[string]int64 `json:"places,omitempty" doc:"Devices that were let in, by rollout with a cap"`
 }
 
 // StateInfo describes the signed state of one platform.
@@ -118,6 +120,15 @@ type NewChannel struct {
 type ChannelChange struct {
 	Display *string         `json:"display,omitempty"`
 	Timing  *rollout.Timing `json:"timing,omitempty"`
+	Guard   *rollout.Guard  `json:"guard,omitempty"`
+	Freeze  *FreezeChange   `json:"freeze,omitempty"`
+}
+
+// FreezeChange keeps every plan of a channel where it is, or lets them go on.
+type FreezeChange struct {
+	On     bool       `json:"on"`
+	Until  *time.Time `json:"until,omitempty" doc:"When it ends by itself"`
+	Reason string     `json:"reason,omitempty"`
 }
 
 // StartRollout offers a published release. Release is a digest, its prefix, a version or package@version.
@@ -131,23 +142,29 @@ type StartRollout struct {
 	When    []slipstream.Condition `json:"when,omitempty"`
 	Apply   slipstream.Apply       `json:"apply,omitempty"`
 	Private bool                   `json:"private,omitempty"`
-	Grant   bool                   `json:"grant,omitempty"`
+	Cap     int64                  `json:"cap,omitempty" doc:"Devices that may take it, first come, first served; 0 is no bound"`
 	Notes   string                 `json:"notes,omitempty"`
 	At      int                    `json:"at,omitempty" minimum:"0" doc:"Place in the package's list; 0 is the top"`
+	Plan    *publish.NewPlan       `json:"plan,omitempty" doc:"Advance by itself; instead of to"`
 }
 
-// RolloutChange is one verb on a rollout: exactly one of the fields is set, but for Apply, When, Control, Notes and
-// Retry, which go together.
+// RolloutChange is one verb on a rollout: exactly one of the fields is set, but for Apply, When, Control, Notes,
+// Cap and Retry, which go together.
 type RolloutChange struct {
 	To      *int                    `json:"to,omitempty" doc:"New end of the range of positions"`
 	Hold    *string                 `json:"hold,omitempty" enum:"paused,none" doc:"paused stops new devices; none resumes"`
 	Finish  bool                    `json:"finish,omitempty" doc:"Everybody whom the conditions name, no control group"`
+	Winner  bool                    `json:"winner,omitempty" doc:"Finish it as the winner of a test: the other arms end"`
 	End     bool                    `json:"end,omitempty" doc:"Take the rollout off the list"`
+	Plan    *publish.NewPlan        `json:"plan,omitempty" doc:"Another plan; stages none takes it away"`
+	Skip    bool                    `json:"skip,omitempty" doc:"The plan's next stage at once"`
+	Freeze  *bool                   `json:"freeze,omitempty" doc:"Keep the plan where it is, or let it go on"`
 	Move    *int                    `json:"move,omitempty" minimum:"0" doc:"New place in the package's list"`
 	Apply   *slipstream.Apply       `json:"apply,omitempty"`
 	When    *[]slipstream.Condition `json:"when,omitempty"`
 	Control *int                    `json:"control,omitempty"`
 	Notes   *string                 `json:"notes,omitempty"`
+	Cap     *int64                  `json:"cap,omitempty" doc:"Devices that may take it; 0 takes the bound away"`
 	Retry   bool                    `json:"retry,omitempty" doc:"Devices that gave the release up may try once more"`
 }
 
@@ -300,6 +317,8 @@ type PackageStatus struct {
 // RolloutStatus is a rollout that stands in a state, with what devices reported of its release on this channel.
 type RolloutStatus struct {
 	rollout.Entry
+	Waits     string                    `json:"waits,omitempty" doc:"Why its plan stays where it is"`
 	Withdrawn bool                      `json:"isWithdrawn,omitempty"`
 	Devices   map[slipstream.Kind]int64 `json:"devices,omitempty" doc:"Different devices by what they reported"`
+	Guard     *Look                     `json:"guard,omitempty" doc:"The guard's newest look, once it has taken one"`
 }

@@ -69,7 +69,13 @@ func (s *Server) commit(ctx context.Context, in *struct {
 	c := rollout.Commit{App: in.App, Manifest: in.Body.Manifest, Notes: in.Body.Notes, Embedded: in.Body.Embedded}
 	if r := in.Body.Rollout; r != nil {
 		c.Offer = &rollout.Offer{Channel: r.Channel, From: r.From, To: r.To, Control: r.Control, Salt: r.Salt, When: r.When,
-			Apply: r.Apply, Private: r.Private, Notes: in.Body.Notes}
+			Apply: r.Apply, Private: r.Private, Cap: r.Cap, Notes: in.Body.Notes}
+	}
+	if r := in.Body.Rollout; r != nil {
+		var err error
+		if c.Offer.Plan, err = planOf(r.Plan); err != nil {
+			return nil, err
+		}
 	}
 	out, err := s.cfg.Rollout.Commit(ctx, by(ctx).Name, c)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/slipstream-ota/slipstream/alert"
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/blob"
 	"github.com/slipstream-ota/slipstream/internal/httpx"
@@ -41,6 +42,8 @@ type Config struct {
 	Jobs    interface{ Wake() } // told of new releases; may be nil
 	Spool   *Spool              // of large uploads; nil refuses them in parts
 	Clock   func() time.Time
+	// Alerts are the alerts and who is told of them; nil knows nobody to tell.
+	Alerts *alert.Service
 	// Protocols are the foreign protocols that can be switched on.
 	Protocols []protocol.Protocol
 	Log       *slog.Logger
@@ -71,6 +74,9 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Alerts == nil {
+		cfg.Alerts = alert.New(alert.Config{Store: cfg.Store, Clock: cfg.Clock})
+	}
 	if cfg.StallTimeout <= 0 {
 		cfg.StallTimeout = stallTimeout
 	}
@@ -86,9 +92,12 @@ func New(cfg Config) *Server {
 	s.huma = humago.New(s.mux, c)
 	s.routeApps()
 	s.routeProtocols()
+	s.routeAlerts()
 	s.routeReleases()
 	s.routeChannels()
+	s.routeCompare()
 	s.routeAdmin()
+	s.routeFleet()
 	s.routeBlobs()
 	s.describeProblems()
 	s.mux.HandleFunc("/", s.nothingHere)

@@ -35,7 +35,7 @@ func TestRequests(t *testing.T) {
 		{"audit with it", "GET", "/v1/admin/audit", "shop-owner", "", 200, []string{"release.publish"}, []string{"cart"}},
 		{"recompute everybody's audit chain with it", "GET", "/v1/admin/audit/verify", "shop-owner", "", 403, nil, []string{"head"}},
 		{"a path that is not clean", "GET", "/v1/admin//apps", "owner", "", 404, []string{`"code":"not_found"`}, nil},
-		{"a rollout with a cap", "POST", channel + "/rollouts", "operator", `{"release":"1.1.0","to":100,"grant":true}`, 422, []string{"cap"}, nil},
+		{"a cap below nothing", "POST", channel + "/rollouts", "operator", `{"release":"1.1.0","to":100,"cap":-1}`, 422, []string{"cap"}, nil},
 		{"make a token for all apps with it", "POST", "/v1/admin/tokens", "shop-owner", `{"name":"x","role":"owner"}`, 403, nil, []string{"slp_"}},
 		{"see tokens of all apps with it", "GET", "/v1/admin/tokens", "shop-owner", "", 200, []string{`"name":"shop-owner"`}, []string{`"name":"publisher"`, "slp_"}},
 		{"collect garbage with it", "POST", "/v1/admin/gc", "shop-owner", `{}`, 403, nil, nil},

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/auth"
+	"github.com/slipstream-ota/slipstream/halt/watch"
 	"github.com/slipstream-ota/slipstream/rollout"
 	"github.com/slipstream-ota/slipstream/store"
 )
@@ -113,13 +116,35 @@ func channelStatus(ctx context.Context, tx store.Tx, a store.App, c store.Channe
 			}
 		}
 		for _, e := range pp.Rollouts {
-			if standing[e.ID] {
-				p.Rollouts = append(p.Rollouts, RolloutStatus{Entry: e, Withdrawn: pp.WithdrawnOn(e.Manifest, e.Platform)})
+			if !standing[e.ID] {
+				continue
 			}
+			look, err := newestLook(ctx, tx, e.ID)
+			if err != nil {
+				return ChannelStatus{}, err
+			}
+			p.Rollouts = append(p.Rollouts, RolloutStatus{Entry: e, Withdrawn: pp.WithdrawnOn(e.Manifest, e.Platform), Guard: look})
 		}
 		out.Packages = append(out.Packages, p)
 	}
 	return out, nil
+}
+
+// newestLook is what the guard saw last of a rollout; nil when it has not looked.
+func newestLook(ctx context.Context, tx store.Tx, id string) (*Look, error) {
+	ev, _, err := tx.Log().Evidence().Last(ctx, id)
+	if errors.Is(err, slipstream.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var kept watch.Look
+	if err := json.Unmarshal(ev.Doc, &kept); err != nil {
+		return nil, fmt.Errorf("read the guard's look at %s: %w", id, err)
+	}
+	l := lookOf(ev, kept)
+	return &l, nil
 }
 
 func earlier(have *time.Time, t time.Time) *time.Time {

@@ -23,6 +23,24 @@ type tree struct {
 	digest   slipstream.Digest
 	manifest *slipstream.Manifest
 	open     func(path string) (io.ReadCloser, error)
+	at       func(path string) (delta.Content, error) // the same at random places; nil or an error where that cannot be
+}
+
+var errNoRandomAccess = errors.New("this file system reads from the beginning only")
+
+// content is a file as a codec wants its base: at random places.
+func content(f any, closer io.Closer, err error) (delta.Content, error) {
+	if err != nil {
+		return nil, err
+	}
+	r, ok := f.(io.ReaderAt)
+	if !ok {
+		return nil, errors.Join(errNoRandomAccess, closer.Close())
+	}
+	return struct {
+		io.ReaderAt
+		io.Closer
+	}{r, closer}, nil
 }
 
 // base is what runs of pkg, as the base of a container; nil when it has no manifest.
@@ -38,7 +56,11 @@ func (c *Client) base(pkg string) *tree {
 	if err != nil || digest != running.Digest || e.Files == nil {
 		return nil
 	}
-	return &tree{digest: digest, manifest: m, open: func(p string) (io.ReadCloser, error) { return e.Files.Open(p) }}
+	return &tree{digest: digest, manifest: m, open: func(p string) (io.ReadCloser, error) { return e.Files.Open(p) },
+		at: func(p string) (delta.Content, error) {
+			f, err := e.Files.Open(p)
+			return content(f, f, err)
+		}}
 }
 
 // holding is a tree under releases by its digest alone, nil when its manifest is gone. The digest comes from the state,
@@ -62,9 +84,25 @@ func (c *Client) holding(digest slipstream.Digest) *tree {
 // held is a tree under releases.
 func (c *Client) held(digest slipstream.Digest, m *slipstream.Manifest) *tree {
 	dir := c.disk.tree(digest)
-	return &tree{digest: digest, manifest: m, open: func(p string) (io.ReadCloser, error) {
-		return c.disk.Open(filepath.Join(dir, filepath.FromSlash(p)))
-	}}
+	open := func(p string) (File, error) { return c.disk.Open(filepath.Join(dir, filepath.FromSlash(p))) }
+	return &tree{digest: digest, manifest: m,
+		open: func(p string) (io.ReadCloser, error) { return open(p) },
+		at: func(p string) (delta.Content, error) {
+			f, err := open(p)
+			return content(f, f, err)
+		}}
+}
+
+// random reports whether the contents of a tree can be read at random places.
+func (t *tree) random() bool {
+	if t == nil || t.at == nil {
+		return false
+	}
+	for _, f := range t.manifest.Files {
+		c, err := t.at(f.Path)
+		return err == nil && c.Close() == nil
+	}
+	return false
 }
 
 // intact reports whether the tree of w is on disk exactly as it was signed, and its manifest beside it.
@@ -298,7 +336,8 @@ func (c *Client) byContainer(ctx context.Context, w *wanted, base *tree, k slips
 		if err != nil {
 			return err
 		}
-		return errors.Join(delta.Apply(ctx, bufio.NewReaderSize(f, 64<<10), old, w.manifest, b), f.Close())
+		from := func(f slipstream.File) (delta.Content, error) { return base.at(f.Path) }
+		return errors.Join(delta.ApplyDelta(ctx, bufio.NewReaderSize(f, 64<<10), old, w.manifest, from, b, delta.ApplyLimits{Memory: c.cfg.Limits.Memory}), f.Close())
 	})
 	if err == nil {
 		w.codec = k.Codec

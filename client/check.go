@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -88,7 +87,10 @@ func (c *Client) check(ctx context.Context) (*Checked, error) {
 		out.Epoch = state.Epoch
 		c.next(out, state.CheckAfter, state.Jitter)
 	}
-	return out, c.conclude(ctx, out, plan, decisions, now)
+	if err := c.conclude(ctx, out, plan, decisions, now); err != nil {
+		return out, err
+	}
+	return out, c.tellAlive(now)
 }
 
 // conclude decides, acts, and asks the host to start again when something that runs was left.
@@ -163,21 +165,27 @@ func (c *Client) plan(state *slipstream.State) (*decide.Plan, error) {
 	return plan, nil
 }
 
-// rule decides for every package, twice when what is offered lifts a refusal or a grant comes in between.
+// rule decides for every package, anew when what is offered lifts a refusal or an answer about a grant comes in between.
 func (c *Client) rule(ctx context.Context, plan *decide.Plan, d *slipstream.Decision, now time.Time) (map[string]ruling, error) {
 	if err := c.leaveVictims(plan); err != nil {
 		return nil, err
 	}
 	rulings := c.ruleOnce(plan, d, now)
-	granted, err := c.grants(ctx, rulings)
-	if err != nil {
-		return nil, err
+	for range maxGrants {
+		answered, err := c.grants(ctx, rulings)
+		if err != nil {
+			return nil, err
+		}
+		if !answered {
+			break
+		}
+		rulings = c.ruleOnce(plan, d, now)
 	}
 	lifted, err := c.lift(rulings)
 	if err != nil {
 		return nil, err
 	}
-	if granted || lifted {
+	if lifted {
 		rulings = c.ruleOnce(plan, d, now)
 	}
 	return rulings, nil
@@ -256,9 +264,7 @@ func (c *Client) local(pkg string) decide.Local {
 	for _, f := range s.Blocked(c.clock.Now(), pkg) {
 		l.Refused = append(l.Refused, decide.Refusal{Digest: f.Digest, Retry: f.Retry})
 	}
-	for rollout := range c.body.Grants {
-		l.Granted = append(l.Granted, rollout)
-	}
+	l.Granted, l.Full = c.places()
 	return l
 }
 
@@ -415,7 +421,9 @@ func (c *Client) forget(plan *decide.Plan, rulings map[string]ruling) error {
 	next.Trial = trial.Forget(c.body.Trial, c.env(), func(id string) bool { return live[id] })
 	next.Grants = maps.Clone(next.Grants)
 	maps.DeleteFunc(next.Grants, func(id string, _ bool) bool { return !live[id] })
-	if len(next.Trial.Enrolled) == len(c.body.Trial.Enrolled) && len(next.Grants) == len(c.body.Grants) {
+	next.Ungranted = maps.Clone(next.Ungranted)
+	maps.DeleteFunc(next.Ungranted, func(id string, _ int64) bool { return !live[id] })
+	if len(next.Trial.Enrolled) == len(c.body.Trial.Enrolled) && len(next.Grants) == len(c.body.Grants) && len(next.Ungranted) == len(c.body.Ungranted) {
 		return nil
 	}
 	return c.commit(next)
@@ -475,44 +483,24 @@ func (c *Client) unstage(pkg string, r ruling) error {
 	return c.step(trial.Unstage(c.body.Trial, c.env(), pkg), nil)
 }
 
-// failed reports a failure once, until the same thing works again or fails for another reason, and passes err on.
-func (c *Client) failed(stage, pkg string, err error) error {
-	reason := classify(err)
-	if errors.Is(err, context.Canceled) || reason == slipstream.ReasonLocked {
-		return err
+// places are the rollouts with a cap that admitted the device, and those that had no place for it in this epoch: only a
+// later one can have made room. mu is held.
+func (c *Client) places() (granted, full []string) {
+	for rollout := range c.body.Grants {
+		granted = append(granted, rollout)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := stage + "/" + pkg
-	if c.lock == nil || c.body.Failed[key] == reason {
-		return err
+	for rollout, epoch := range c.body.Ungranted {
+		if epoch >= c.body.Channels[c.channel].Epoch {
+			full = append(full, rollout)
+		}
 	}
-	next := c.body
-	next.Failed = cloneWith(next.Failed, key, reason)
-	e := slipstream.Event{Kind: slipstream.KindFailed, Stage: stage, Package: pkg, Reason: reason, Detail: slipstream.CutDetail(err.Error())}
-	if cerr := c.commit(next, e); cerr != nil {
-		return errors.Join(err, cerr)
-	}
-	return err
+	return granted, full
 }
 
-// succeeded forgets a failure, so that the next one is reported again.
-func (c *Client) succeeded(stage, pkg string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := stage + "/" + pkg
-	if _, bad := c.body.Failed[key]; !bad {
-		return
-	}
-	next := c.body
-	next.Failed = cloneWith(next.Failed, key, "")
-	delete(next.Failed, key)
-	if err := c.commit(next); err != nil {
-		c.log.Warn("a healed failure is not noted", "error", err)
-	}
-}
+// maxGrants is how many rollouts with a cap one check asks, of those that stand one below the other.
+const maxGrants = 4
 
-// grants asks for admission to rollouts with a cap and keeps the answers that say yes.
+// grants asks for admission to rollouts with a cap, says whether there was an answer, and keeps it: a yes for good, a no until the state changes.
 func (c *Client) grants(ctx context.Context, rulings map[string]ruling) (bool, error) {
 	any := false
 	for _, r := range rulings {
@@ -520,6 +508,7 @@ func (c *Client) grants(ctx context.Context, rulings map[string]ruling) (bool, e
 			continue
 		}
 		c.mu.Lock()
+		epoch := c.body.Channels[c.channel].Epoch
 		body, err := json.Marshal(map[string]string{"app": c.cfg.App, "channel": c.channel, "rollout": r.grant, "device": c.deviceID()})
 		c.mu.Unlock()
 		if err != nil {
@@ -535,12 +524,13 @@ func (c *Client) grants(ctx context.Context, rulings map[string]ruling) (bool, e
 			c.log.Warn("no answer about a grant", "rollout", r.grant, "error", err)
 			continue
 		}
-		if !answer.Granted {
-			continue
-		}
 		c.mu.Lock()
 		next := c.body
-		next.Grants = cloneWith(next.Grants, r.grant, true)
+		if answer.Granted {
+			next.Grants = cloneWith(next.Grants, r.grant, true)
+		} else {
+			next.Ungranted = cloneWith(next.Ungranted, r.grant, epoch)
+		}
 		err = c.commit(next)
 		c.mu.Unlock()
 		if err != nil {

@@ -38,6 +38,7 @@ type Limits struct {
 	Window   time.Duration // default 30 s
 	Rounds   int           // how often all servers are tried; default 3
 	Backoff  time.Duration // longest wait before the second round, doubled with each, up to 30 s; default 1 s
+	Memory   int           // bytes of tables that unpacking an update may take; default 16 MiB, less takes larger downloads
 }
 
 // Config sets a client up. Dir, App, Servers and Root are needed.
@@ -62,6 +63,7 @@ type Config struct {
 	Spread     time.Duration // longest random wait after Wake; default 10 min, negative = none
 	Background time.Duration // how long a page may stay in the background; default 5 min
 	Decisions  bool          // ask the server for a decision too, as private rollouts need
+	Live       bool          // while Run runs, let the server tell of changes; where it cannot, polling does
 	Limits     Limits
 	Hooks      Hooks
 
@@ -222,6 +224,7 @@ func (cfg *Config) complete() error {
 	l.Document, l.Download = orElse(l.Document, 30*time.Second), orElse(l.Download, 10*time.Minute)
 	l.MinRate, l.Window = orElse(l.MinRate, 1024), orElse(l.Window, 30*time.Second)
 	l.Rounds, l.Backoff = orElse(l.Rounds, 3), orElse(l.Backoff, time.Second)
+	l.Memory = orElse(l.Memory, 16<<20)
 	return nil
 }
 
@@ -396,6 +399,7 @@ func (c *Client) commit(next body, events ...slipstream.Event) error {
 		done = append(done, c.complete(e))
 	}
 	next.Outbox = bounded(append(next.Outbox, done...))
+	next.Told = c.toldBy(next.Told, done)
 	raw, err := encodeGeneration(c.number+1, next)
 	for slipstream.ReasonOf(err, "") == slipstream.ReasonTooLarge && len(next.Outbox) > 0 {
 		next.Outbox = next.Outbox[(len(next.Outbox)+1)/2:] // the roles of releases matter more than old reports

@@ -59,6 +59,7 @@ func (c *Client) decision(ctx context.Context, now time.Time) (*slipstream.Decis
 		for _, f := range s.Blocked(now, pkg) {
 			on.Refused = append(on.Refused, f.Digest)
 		}
+		on.Granted, on.Full = c.places()
 		req.Packages[pkg] = on
 	}
 	c.mu.Unlock()

@@ -143,19 +143,38 @@ func (c *Client) containers(ctx context.Context, w *wanted, base *tree) ([]slips
 	return list, err
 }
 
-// maxCandidates bounds how many containers of the unsigned list are tried before single blobs.
+// maxCandidates bounds how many containers from what runs are tried before the full one.
 const maxCandidates = 2
 
-// candidates are the containers that can be applied here, smallest first.
+// candidates are the containers that can be applied here: from what runs, smallest first, then the full one. A device
+// that went through all of them takes the files one by one.
 func (c *Client) candidates(w *wanted, base *tree, list []slipstream.Container) []slipstream.Container {
 	limit := w.manifest.Size() + slipstream.ContainerOverhead
-	usable := slices.DeleteFunc(slices.Clone(list), func(k slipstream.Container) bool {
-		full := k.Codec == delta.CodecFull && k.From == ""
-		changed := k.Codec == delta.CodecChanged && base != nil && k.From == base.digest
-		return !full && !changed || k.Size <= 0 || k.Size > limit || !k.SHA256.Valid()
-	})
-	slices.SortStableFunc(usable, func(a, b slipstream.Container) int { return cmp.Compare(a.Size, b.Size) })
-	return usable[:min(len(usable), maxCandidates)]
+	random := base.random()
+	var from, full []slipstream.Container
+	for _, k := range list {
+		if k.Size <= 0 || k.Size > limit || !k.SHA256.Valid() {
+			continue
+		}
+		tables, patched := delta.MemoryOf(k.Codec)
+		switch {
+		case k.From == "" && k.Codec == delta.CodecFull:
+			full = append(full, k)
+		case base == nil || k.From != base.digest:
+		case k.Codec == delta.CodecChanged, patched && random && tables <= c.cfg.Limits.Memory:
+			from = append(from, k)
+		}
+	}
+	bySize := func(a, b slipstream.Container) int { return cmp.Compare(a.Size, b.Size) }
+	slices.SortStableFunc(from, bySize)
+	slices.SortStableFunc(full, bySize)
+	from = from[:min(len(from), maxCandidates)]
+	if len(full) == 0 {
+		return from
+	}
+	// A container that brings more than the full one is no help.
+	from = slices.DeleteFunc(from, func(k slipstream.Container) bool { return k.Size >= full[0].Size })
+	return append(from, full[0])
 }
 
 // download gets an immutable object into fetch/<sha256>.part, going on where an earlier attempt stopped, and gives the

@@ -2,6 +2,9 @@ package client
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -256,4 +259,43 @@ func TestWakeKnowsWhatIsOld(t *testing.T) {
 	if w := <-b.c.wake; w.spread != time.Hour {
 		t.Errorf("spread %s", w.spread)
 	}
+}
+
+// With Live, a change that the server tells of is looked at without waiting for the timer.
+func TestRunListensWhenAskedTo(t *testing.T) {
+	t.Parallel()
+	events := make(chan string)
+	b := newBench(t, func(c *Config) { c.Poll = 15 * time.Minute; c.Spread = -1; c.Live = true })
+	b.repo.fault = func(r *http.Request, _ *httptest.ResponseRecorder) (*http.Response, error) {
+		if r.URL.Path != "/v1/live" {
+			return nil, nil
+		}
+		in, out := io.Pipe()
+		go func() {
+			for {
+				select {
+				case e := <-events:
+					_, _ = io.WriteString(out, e)
+				case <-r.Context().Done():
+					_ = out.CloseWithError(r.Context().Err())
+					return
+				}
+			}
+		}()
+		return &http.Response{StatusCode: http.StatusOK, Body: in, Request: r}, nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var loop sync.WaitGroup
+	loop.Go(func() {
+		if err := b.c.Run(ctx); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	checks := func(n int) func() bool { return func() bool { return b.repo.count("/state/") >= n } }
+	b.eventually("the check at launch", checks(1))
+	events <- "event: changed\ndata: {\"epoch\":1,\"spread\":0}\n\n" // known already
+	events <- "event: changed\ndata: {\"epoch\":9007199254740991,\"spread\":0}\n\n"
+	b.eventually("the check by push", checks(2))
+	cancel()
+	loop.Wait()
 }

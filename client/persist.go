@@ -185,10 +185,12 @@ type body struct {
 	Channels    map[string]seen              `json:"channels,omitempty"`
 	StateRole   string                       `json:"stateRole,omitempty"` // fingerprint of the role under which Channels was learned
 	RootChecked int64                        `json:"rootChecked,omitempty"`
-	Grants      map[string]bool              `json:"grants,omitempty"` // rollout → admitted
-	Ran         map[string]slipstream.Digest `json:"ran,omitempty"`    // what each package ran last
-	Failed      map[string]slipstream.Reason `json:"failed,omitempty"` // failures told already, by stage and package
-	Left        map[string]int64             `json:"left,omitempty"`   // by channel and release, the epoch in which it was left at once
+	Grants      map[string]bool              `json:"grants,omitempty"`    // rollout → admitted
+	Ungranted   map[string]int64             `json:"ungranted,omitempty"` // rollout → epoch in which it had no place for this device
+	Ran         map[string]slipstream.Digest `json:"ran,omitempty"`       // what each package ran last
+	Failed      map[string]slipstream.Reason `json:"failed,omitempty"`    // failures told already, by stage, package and release
+	Told        map[string]int64             `json:"told,omitempty"`      // Unix seconds when it was last told what a package runs
+	Left        map[string]int64             `json:"left,omitempty"`      // by channel and release, the epoch in which it was left at once
 }
 
 // seen is what a device remembers of a channel beside the state itself. Signed is the highest issued time, in Unix

@@ -3,9 +3,11 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/slipstream-ota/slipstream"
 )
@@ -46,8 +48,18 @@ func bounded(outbox []slipstream.Event) []slipstream.Event {
 	return outbox
 }
 
-// Metric puts a measurement into the outbox: a number or a boolean.
+// Metric puts a measurement into the outbox: a number or a boolean. It counts for what the device runs; with several
+// packages in the app, MetricOf says which of them it is about.
 func (c *Client) Metric(name string, value any) error {
+	pkg := ""
+	if len(c.cfg.Packages) == 1 {
+		pkg = c.cfg.Packages[0]
+	}
+	return c.MetricOf(pkg, name, value)
+}
+
+// MetricOf is Metric about one package; "" is the whole app.
+func (c *Client) MetricOf(pkg, name string, value any) error {
 	raw, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encode metric %s: %w", name, err)
@@ -60,7 +72,106 @@ func (c *Client) Metric(name string, value any) error {
 	if err := c.own(); err != nil {
 		return err
 	}
-	return c.commit(c.body, slipstream.Event{Kind: slipstream.KindMetric, Metric: name, Value: raw})
+	e := slipstream.Event{Kind: slipstream.KindMetric, Package: pkg, Metric: name, Value: raw}
+	if pkg != "" {
+		e.Release = c.body.Trial.Running(c.env(), pkg).Digest
+		e.Running = e.Release
+	}
+	return c.commit(c.body, e)
+}
+
+// failed reports a failure once, until the same thing works again or fails for another reason, and passes err on.
+func (c *Client) failed(stage, pkg string, err error) error {
+	return c.tellFailure(slipstream.Event{Stage: stage, Package: pkg}, err)
+}
+
+// failedOffer is failed about a release that is offered.
+func (c *Client) failedOffer(stage string, o Offer, err error) error {
+	return c.tellFailure(slipstream.Event{Stage: stage, Package: o.Package, Release: o.Release.Digest, Rollout: o.Rollout, Arm: treated(o.Rollout)}, err)
+}
+
+// treated is the arm of a device that takes what a rollout offers.
+func treated(rollout string) string {
+	if rollout == "" {
+		return ""
+	}
+	return slipstream.ArmTreatment
+}
+
+func (c *Client) tellFailure(e slipstream.Event, err error) error {
+	reason := classify(err)
+	if errors.Is(err, context.Canceled) || reason == slipstream.ReasonLocked {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key, told := e.Stage+"/"+e.Package, reason
+	if e.Release != "" {
+		told += slipstream.Reason(" " + e.Release.Short()) // another release is another failure
+	}
+	if c.lock == nil || c.body.Failed[key] == told {
+		return err
+	}
+	next := c.body
+	next.Failed = cloneWith(next.Failed, key, told)
+	e.Kind, e.Reason, e.Detail = slipstream.KindFailed, reason, err.Error()
+	if e.Package != "" {
+		e.Running = c.body.Trial.Running(c.env(), e.Package).Digest
+	}
+	if cerr := c.commit(next, e); cerr != nil {
+		return errors.Join(err, cerr)
+	}
+	return err
+}
+
+// succeeded forgets a failure, so that the next one is reported again.
+func (c *Client) succeeded(stage, pkg string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := stage + "/" + pkg
+	if _, bad := c.body.Failed[key]; !bad {
+		return
+	}
+	next := c.body
+	next.Failed = cloneWith(next.Failed, key, "")
+	delete(next.Failed, key)
+	if err := c.commit(next); err != nil {
+		c.log.Warn("a healed failure is not noted", "error", err)
+	}
+}
+
+// aliveEvery is how long a device that has nothing to tell keeps quiet about what it runs: without a word the server
+// would forget it.
+const aliveEvery = 24 * time.Hour
+
+// tellAlive reports what runs of the packages that nothing was told of for a day.
+func (c *Client) tellAlive(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var events []slipstream.Event
+	for _, pkg := range c.cfg.Packages {
+		told := max(c.body.Told[pkg], c.device.FirstSeen.Unix())
+		if age := now.Sub(time.Unix(told, 0)); age >= aliveEvery || age < -aliveEvery { // a clock far back was wrong then
+			events = append(events, slipstream.Event{Kind: slipstream.KindAlive, Package: pkg, Running: c.body.Trial.Running(c.env(), pkg).Digest})
+		}
+	}
+	if len(events) == 0 || c.lock == nil {
+		return nil
+	}
+	return c.commit(c.body, events...)
+}
+
+// toldBy notes when it was told what runs. mu is held.
+func (c *Client) toldBy(told map[string]int64, events []slipstream.Event) map[string]int64 {
+	for _, e := range events {
+		switch e.Kind {
+		case slipstream.KindEnrolled, slipstream.KindConfirmed, slipstream.KindRolledBack, slipstream.KindAlive:
+			if e.Package != "" {
+				told = cloneWith(told, e.Package, e.At.Unix())
+			}
+		}
+	}
+	return told
 }
 
 // Pending are the reports that no server has taken yet, oldest first.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/client/live"
 )
 
 // page is a launch that lives: the whole app under "", or one opened package under its name.
@@ -30,6 +31,11 @@ func (c *Client) Run(ctx context.Context) error {
 	failures := 0
 	var asked sync.WaitGroup
 	defer asked.Wait()
+	if c.cfg.Live {
+		listening, stop := context.WithCancel(ctx)
+		defer stop()
+		asked.Go(func() { c.listen(listening) })
+	}
 	for {
 		updated, err := c.updateQuietly(ctx, c.cfg.Packages)
 		if updated != nil && len(updated.Staged) > 0 {
@@ -51,6 +57,19 @@ func (c *Client) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// listen lets the server wake the loop of Run.
+func (c *Client) listen(ctx context.Context) {
+	c.mu.Lock()
+	channel := c.channel
+	c.mu.Unlock()
+	live.Listen(ctx, live.Config{HTTP: c.net.http, Servers: c.net.servers, App: c.cfg.App, Channel: channel, Clock: c.clock, Rand: c.cfg.Rand, Debug: c.log.Debug,
+		Epoch: func() int64 {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.body.Channels[channel].Epoch
+		}}, c.Wake)
 }
 
 // flush sends reports; what cannot be sent stays.

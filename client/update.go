@@ -103,7 +103,7 @@ func (c *Client) fetch(ctx context.Context, out *Updated, packages []string) ([]
 		}
 		w, err := c.manifest(ctx, *offer)
 		if err != nil {
-			errs = append(errs, c.failed("fetch", pkg, err))
+			errs = append(errs, c.failedOffer("fetch", *offer, err))
 			continue
 		}
 		wants[pkg], targets[pkg] = w, w.release()
@@ -113,7 +113,7 @@ func (c *Client) fetch(ctx context.Context, out *Updated, packages []string) ([]
 	c.mu.Unlock()
 	for _, pkg := range slices.Sorted(maps.Keys(unmet)) {
 		err := &slipstream.Refusal{Reason: slipstream.ReasonRequires, What: "release of " + pkg, Err: unmet[pkg]}
-		errs = append(errs, c.failed("stage", pkg, err))
+		errs = append(errs, c.failedOffer("stage", *out.Answers[pkg].Offer, err))
 		out.Answers[pkg] = Answer{Verdict: slipstream.VerdictNone, Reason: slipstream.ReasonRequires}
 	}
 	var sets []set
@@ -139,7 +139,7 @@ func (c *Client) fetch(ctx context.Context, out *Updated, packages []string) ([]
 func (c *Client) fetchOne(ctx context.Context, w *wanted) error {
 	pkg := w.offer.Package
 	if err := c.obtain(ctx, w); err != nil {
-		return c.failed("fetch", pkg, err)
+		return c.failedOffer("fetch", w.offer, err)
 	}
 	c.succeeded("fetch", pkg)
 	if w.codec == "" {
@@ -147,7 +147,7 @@ func (c *Client) fetchOne(ctx context.Context, w *wanted) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.commit(c.body, slipstream.Event{Kind: slipstream.KindFetched, Package: pkg, Release: w.digest(), Rollout: w.offer.Rollout,
+	return c.commit(c.body, slipstream.Event{Kind: slipstream.KindFetched, Package: pkg, Release: w.digest(), Rollout: w.offer.Rollout, Arm: treated(w.offer.Rollout),
 		Running: c.body.Trial.Running(c.env(), pkg).Digest, Bytes: w.bytes, Codec: w.codec})
 }
 
@@ -168,6 +168,13 @@ func (c *Client) stage(out *Updated, sets []set) error {
 	var errs []error
 	for _, s := range sets {
 		fresh, err := c.stageSet(s)
+		for _, pkg := range slices.Sorted(maps.Keys(s)) {
+			if err != nil {
+				err = c.failedOffer("stage", s[pkg].offer, err)
+			} else {
+				c.succeeded("stage", pkg)
+			}
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue

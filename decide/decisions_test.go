@@ -291,6 +291,8 @@ func barredCases() []decisionCase {
 		{Name: "a cap needs a grant", State: stateOf(offers(offer(5, capped))), Device: phone(), Local: running(4), Want: granting},
 		{Name: "a granted device takes a capped release", State: stateOf(offers(offer(5, capped))), Device: phone(), Local: running(4).with(func(l *Local) { l.Granted = []string{"ro_1", "ro_5"} }), Want: takes(5)},
 		{Name: "a capped release that runs needs no grant", State: stateOf(offers(offer(5, capped))), Device: phone(), Local: running(5), Want: keep(slipstream.ReasonUpToDate, "ro_5")},
+		{Name: "a full one is not asked for a grant again, but the next one is", State: stateOf(offers(offer(6, capped), offer(5, capped))), Device: phone(), Local: running(4).with(func(l *Local) { l.Full = []string{"ro_6"} }), Want: granting},
+		{Name: "a capped release that could not be taken needs no grant", State: stateOf(offers(offer(5, capped), offer(7))), Device: phone(), Local: running(6), Want: takes(7)},
 		{Name: "without a grant the walk goes on and tells of it", State: stateOf(offers(offer(5, capped), offer(4))), Device: phone(), Local: running(3), Want: alongGrant},
 		{Name: "the first skip is the reason", State: stateOf(offers(offer(8), offer(7, hold(slipstream.HoldPaused)), offer(6)), withdraw(6)), Device: phone(), Local: running(4).refusing(8, 0), Want: keep(slipstream.ReasonRefusedAfterCrash, "")},
 		{Name: "a skip counts before an earlier rollout for others", State: stateOf(offers(offer(8, when("os", "in", `["x"]`)), offer(7, hold(slipstream.HoldPaused)))), Device: phone(), Local: running(4), Want: keep(slipstream.ReasonPaused, "")},

@@ -1,6 +1,8 @@
 package decide
 
 import (
+	"slices"
+
 	"github.com/slipstream-ota/slipstream"
 )
 
@@ -32,6 +34,8 @@ type Local struct {
 	Refused []Refusal `json:"refused,omitempty"`
 	// Granted are the rollouts with a cap that admitted this device.
 	Granted []string `json:"granted,omitempty"`
+	// Full are the rollouts with a cap that had no place for it: they are not asked for one again.
+	Full []string `json:"full,omitempty"`
 	// Remote says that somebody else decides for the device and does not see its anchor's manifest: a target below a
 	// withdrawn anchor is then allowed, and the device checks the fallback edge itself.
 	Remote bool `json:"remote,omitempty"`
@@ -44,6 +48,8 @@ func LocalFromCheck(b slipstream.PackageOnBoard) Local {
 		Running:         Held{Digest: b.Digest, Seq: b.Seq},
 		RunningEmbedded: b.Digest == "",
 		Anchor:          Held{Seq: b.Anchor},
+		Granted:         b.Granted,
+		Full:            b.Full,
 		Remote:          true,
 	}
 	if b.Anchor == b.Seq {
@@ -58,14 +64,7 @@ func LocalFromCheck(b slipstream.PackageOnBoard) Local {
 	return l
 }
 
-func (l *Local) granted(rollout string) bool {
-	for _, g := range l.Granted {
-		if g == rollout {
-			return true
-		}
-	}
-	return false
-}
+func (l *Local) granted(rollout string) bool { return slices.Contains(l.Granted, rollout) }
 
 // refused reports whether the device gave the release up at this retry number or a later one.
 func (l *Local) refused(d slipstream.Digest, retry int) bool {

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"slices"
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
@@ -28,7 +29,7 @@ type Decision struct {
 	Rollout string
 	Control bool
 	Retry   int
-	// Grant is the id of the first rollout that only waits for a grant, "" when there is none.
+	// Grant is the id of the first rollout that only waits for a grant and is not known to be full, "" when there is none.
 	Grant string
 }
 
@@ -151,7 +152,8 @@ func (w *walk) look(r *rolloutPlan) (outcome, slipstream.Reason) {
 	case slipstream.ReasonNewRelease, slipstream.ReasonUpToDate, slipstream.ReasonKeepNewer:
 		return matched, reason
 	case slipstream.ReasonGrantNeeded:
-		if w.grant == "" {
+		// Nobody takes a place that it could not use.
+		if w.grant == "" && !slices.Contains(w.local.Full, r.ID) && !w.keepsNewer(r) && w.anchorAllows(r) {
 			w.grant = r.ID
 		}
 	}
@@ -233,12 +235,16 @@ func (w *walk) barred(r *rolloutPlan) slipstream.Reason {
 		return slipstream.ReasonPaused
 	case r.Grant && !w.local.granted(r.ID):
 		return slipstream.ReasonGrantNeeded
-	case w.leave == "" && r.Seq <= w.local.Running.Seq:
+	case w.keepsNewer(r):
 		return slipstream.ReasonKeepNewer
 	case !w.anchorAllows(r):
 		return slipstream.ReasonDowngrade
 	}
 	return slipstream.ReasonNewRelease
+}
+
+func (w *walk) keepsNewer(r *rolloutPlan) bool {
+	return w.leave == "" && r.Seq <= w.local.Running.Seq
 }
 
 // anchorAllows is the rule against downgrades: the anchor itself, anything newer, or what the anchor's publisher

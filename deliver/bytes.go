@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
@@ -14,12 +16,29 @@ import (
 )
 
 // bytes answers with an immutable object by its hash: ranges, conditions, a strong ETag, and the hash of the whole in
-// Repr-Digest (RFC 9530). The bytes are never coded again, so that ranges of them mean the same everywhere.
+// Repr-Digest (RFC 9530). Blobs may come coded with a dictionary that the client names; containers are never coded
+// again.
 func (s *Server) bytes(w http.ResponseWriter, r *http.Request) error {
 	d, err := digest(r)
 	if err != nil {
 		return err
 	}
+	if strings.HasPrefix(r.URL.Path, "/v1/blobs/") {
+		return s.blob(w, r, d)
+	}
+	return s.plain(w, r, d)
+}
+
+// blob is bytes, coded with a dictionary where the client has one.
+func (s *Server) blob(w http.ResponseWriter, r *http.Request, d slipstream.Digest) error {
+	if done, err := s.coded(w, r, d); done || err != nil {
+		return err
+	}
+	return s.plain(w, r, d)
+}
+
+// plain answers with the bytes as they are.
+func (s *Server) plain(w http.ResponseWriter, r *http.Request, d slipstream.Digest) error {
 	h := w.Header()
 	etag := `"` + string(d) + `"`
 	h["Etag"] = []string{etag}
@@ -33,13 +52,24 @@ func (s *Server) bytes(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
+	return s.serve(w, r, d, object)
+}
+
+// serve sends the object d, whose ETag is set.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, d slipstream.Digest, object blob.Object) error {
 	sum, err := hex.DecodeString(string(d))
 	if err != nil {
 		return fmt.Errorf("decode digest: %w", err)
 	}
-	h["Content-Type"] = s.headers.octets
+	h := w.Header()
+	if h["Content-Type"] == nil {
+		h["Content-Type"] = s.headers.octets
+	}
 	h["X-Content-Type-Options"] = s.headers.noSniff
 	h["Repr-Digest"] = []string{"sha-256=:" + base64.StdEncoding.EncodeToString(sum) + ":"}
+	if h["Content-Encoding"] != nil && r.Header.Get("Range") == "" {
+		h["Content-Length"] = []string{strconv.FormatInt(object.Size(), 10)} // net/http leaves it out for coded bodies
+	}
 	defer s.limitWriting(w, r, object.Size())()
 	http.ServeContent(&unsatisfiable{ResponseWriter: w, request: r}, r, "", time.Time{}, object)
 	return nil

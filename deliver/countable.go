@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/store"
 )
 
 // Anybody can send reports, and a row of counts stays for ever. So only what names channels, packages, releases and
-// kinds that exist is counted; all else is kept as an event, for its time.
+// kinds that exist is counted, and only enrolments in rollouts that are in force; all else is kept as an event, for its
+// time.
 
 const (
 	maxKnownReleases = 10000 // remembered at once
@@ -22,7 +25,8 @@ const (
 func countable(snap *snapshot, e *slipstream.Event) bool {
 	switch e.Kind {
 	case slipstream.KindEnrolled, slipstream.KindFetched, slipstream.KindStaged, slipstream.KindStarted, slipstream.KindConfirmed,
-		slipstream.KindCrashed, slipstream.KindHung, slipstream.KindRolledBack, slipstream.KindRefused, slipstream.KindFailed, slipstream.KindMetric:
+		slipstream.KindCrashed, slipstream.KindHung, slipstream.KindRolledBack, slipstream.KindRefused, slipstream.KindFailed, slipstream.KindMetric,
+		slipstream.KindAlive:
 	default:
 		return false
 	}
@@ -35,6 +39,54 @@ func countable(snap *snapshot, e *slipstream.Event) bool {
 
 // knownName is a channel or a package of an app that some state names.
 type knownName struct{ app, kind, name string }
+
+// rolloutOf names a rollout where it stands.
+type rolloutOf struct{ app, channel, pkg, id string }
+
+func rolloutsIn(k stateKey, st *slipstream.State) map[rolloutOf]slipstream.Digest {
+	all := map[rolloutOf]slipstream.Digest{}
+	for pkg, p := range st.Packages {
+		for i := range p.Rollouts {
+			all[rolloutOf{k.app, k.channel, pkg, p.Rollouts[i].ID}] = p.Rollouts[i].Manifest
+		}
+	}
+	return all
+}
+
+// enrolls reports whether the rollout that a device joins is in force here, and offers what the device says. A device may
+// have heard of a new rollout from another node: what the snapshot lacks is looked for in the states since.
+func (l *lookUps) enrolls(ctx context.Context, snap *snapshot, e *slipstream.Event) (bool, error) {
+	k := rolloutOf{e.App, e.Channel, e.Package, e.Rollout}
+	offered, ok := snap.rollouts[k]
+	if !ok && l.newer == nil {
+		if err := l.lookSince(ctx, snap.rev); err != nil {
+			return false, err
+		}
+	}
+	if !ok {
+		offered, ok = l.newer[k]
+	}
+	return ok && (e.Release == "" || e.Release == offered), nil
+}
+
+func (l *lookUps) lookSince(ctx context.Context, rev int64) error {
+	ctx, cancel := context.WithTimeout(ctx, l.server.cfg.StoreTimeout)
+	defer cancel()
+	err := l.server.cfg.Store.View(ctx, func(tx store.Tx) error {
+		rows, err := tx.States().Since(ctx, rev)
+		l.newer = map[rolloutOf]slipstream.Digest{}
+		for _, row := range rows {
+			if st, err := decodeState(row); err == nil { // what is wrong with it, the snapshot tells
+				maps.Copy(l.newer, rolloutsIn(stateKey{row.App, row.Channel, row.Platform}, st))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("look rollout of report up: %w", err)
+	}
+	return nil
+}
 
 // knownNames collects those of all states.
 func knownNames(states map[stateKey]*stateEntry) map[knownName]bool {
@@ -63,6 +115,7 @@ type lookUps struct {
 	all    *knownReleases
 	server *Server
 	missed []slipstream.Digest
+	newer  map[rolloutOf]slipstream.Digest // of states that the snapshot does not have yet; nil = not looked
 }
 
 // is reports whether the release of an event exists in its app and package.

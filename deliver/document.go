@@ -28,6 +28,7 @@ type headers struct {
 	json, text, octets                              []string
 	state, root, manifest, list, immutable, noStore []string
 	noSniff, bytes                                  []string
+	varies, dcz, anyone                             []string
 }
 
 func newHeaders() headers {
@@ -40,6 +41,7 @@ func newHeaders() headers {
 		manifest: []string{"public, max-age=300, stale-while-revalidate=600, stale-if-error=86400"},
 		list:     []string{"public, max-age=60"},
 		noStore:  []string{"no-store"}, noSniff: []string{"nosniff"}, bytes: []string{"bytes"},
+		varies: []string{"Accept-Encoding, Available-Dictionary"}, dcz: []string{codingName}, anyone: []string{"*"},
 	}
 }
 

@@ -19,13 +19,16 @@ const (
 	routeBytes
 	routeCheck
 	routeReports
+	routeGrants
+	routeFiles
+	routeLive
 	routeHealth
 	routeUnknown
 	routes
 )
 
 func (r routeID) String() string {
-	return [...]string{"state", "root", "manifest", "containers", "bytes", "check", "reports", "health", "unknown"}[r]
+	return [...]string{"state", "root", "manifest", "containers", "bytes", "check", "reports", "grants", "files", "live", "health", "unknown"}[r]
 }
 
 // maxCode bounds the status codes that are counted without a look-up.

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/internal/httpx"
@@ -38,13 +40,22 @@ func (s *Server) reports(w http.ResponseWriter, r *http.Request) error {
 		}
 		return nil
 	})
-	received, network := s.cfg.Clock(), s.cfg.Reports.Network(s.sender(r))
+	sender := s.sender(r)
+	received, network := s.cfg.Clock(), s.cfg.Reports.Network(sender)
+	if err := s.within(sender, network, len(batch.Events)); err != nil {
+		return err
+	}
 	events := make([]store.StoredEvent, len(batch.Events))
 	known := s.releases.within(s)
 	for i, e := range batch.Events {
 		counts := countable(snap, &e)
 		if counts && e.Release != "" {
 			if counts, err = known.is(r.Context(), &e); err != nil {
+				return err
+			}
+		}
+		if counts && e.Kind == slipstream.KindEnrolled {
+			if counts, err = known.enrolls(r.Context(), snap, &e); err != nil {
 				return err
 			}
 		}
@@ -94,4 +105,85 @@ func parseAddr(s string) netip.Addr {
 		return netip.Addr{}
 	}
 	return addr
+}
+
+const (
+	codeTooMany       = "too_many_requests"
+	defaultReportRate = 500 // events per second
+	quotaBurst        = 60  // seconds' worth that may come at once
+	maxQuotas         = 20000
+)
+
+// quota bounds how many events one network may report, so that a crowd behind it cannot take the place of all others.
+// What it remembers is bounded too.
+type quota struct {
+	rate  float64 // events per second; not above 0 = no bound
+	burst float64
+
+	mu   sync.Mutex
+	used map[string]usage // by hashed network
+}
+
+// usage is how much of the burst was used up at a time; it is given back at the rate.
+type usage struct {
+	events float64
+	at     time.Time
+}
+
+func newQuota(rate int) *quota {
+	if rate == 0 {
+		rate = defaultReportRate
+	}
+	return &quota{rate: float64(rate), burst: max(float64(rate)*quotaBurst, 2000), used: map[string]usage{}}
+}
+
+// take spends n events of network, or says how long to wait before it can.
+func (q *quota) take(network string, n int, now time.Time) (wait time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	left := q.left(q.used[network], now)
+	if over := left + float64(n) - q.burst; over > 0 {
+		return max(time.Duration(over/q.rate*float64(time.Second)), time.Second)
+	}
+	if _, known := q.used[network]; !known && len(q.used) >= maxQuotas {
+		q.sweep(now)
+	}
+	q.used[network] = usage{left + float64(n), now}
+	return 0
+}
+
+// left is what of a usage is not given back yet.
+func (q *quota) left(u usage, now time.Time) float64 {
+	return max(u.events-q.rate*max(now.Sub(u.at).Seconds(), 0), 0)
+}
+
+// sweep forgets the networks that got everything back, and any others until there is room for long.
+func (q *quota) sweep(now time.Time) {
+	for network, u := range q.used {
+		if q.left(u, now) == 0 {
+			delete(q.used, network)
+		}
+	}
+	for network := range q.used {
+		if len(q.used) <= maxQuotas/2 {
+			return
+		}
+		delete(q.used, network)
+	}
+}
+
+// within refuses n events that are too many for the sender's network. Addresses of this machine and of private networks
+// are never bound: behind them stands a proxy that nobody declared, or the operator.
+func (s *Server) within(sender netip.Addr, network string, n int) error {
+	sender = sender.Unmap()
+	if s.quota.rate <= 0 || !sender.IsValid() || sender.IsLoopback() || sender.IsPrivate() || sender.IsLinkLocalUnicast() {
+		return nil
+	}
+	wait := s.quota.take(network, n, s.cfg.Clock())
+	if wait == 0 {
+		return nil
+	}
+	p := httpx.NewProblem(http.StatusTooManyRequests, codeTooMany, "too many reports from this network")
+	p.RetryAfter = int((wait + time.Second - 1) / time.Second)
+	return p
 }

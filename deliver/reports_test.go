@@ -72,6 +72,11 @@ func TestOnlyWhatExistsIsCounted(t *testing.T) {
 		"invented-release":    {`,"release":"` + string(digestOf("invented")) + `"`, false},
 		"no-release":          {`,"release":"","kind":"failed"`, true},
 		"no-release-no-thing": {`,"release":"","package":"invented"`, false},
+		"enrolled-in-force":   {`,"kind":"enrolled","rollout":"ro_5"`, true},
+		"enrolled-invented":   {`,"kind":"enrolled","rollout":"invented"`, false},
+		"enrolled-elsewhere":  {`,"kind":"enrolled","rollout":"ro_5","channel":"beta"`, false},
+		"enrolled-in-another": {`,"kind":"enrolled","rollout":"ro_5","release":"` + string(digestOf("4")) + `"`, false},
+		"alive-and-well":      {`,"kind":"alive","release":""`, true},
 	} {
 		if r := w.ask("POST", "/v1/reports", report(id, c.change)); !strings.Contains(bodyOf(t, r), "accepted") {
 			t.Errorf("%s: not kept", id)

@@ -34,8 +34,11 @@ func (s *Server) routes() []route {
 		{"/v1/releases/{digest}/containers", routeContainers, get, s.containers},
 		{"/v1/containers/{digest}", routeBytes, get, s.bytes},
 		{"/v1/blobs/{digest}", routeBytes, get, s.bytes},
+		{"/v1/apps/{app}/files/{package}/{digest}/{path...}", routeFiles, get, s.files},
 		{"/v1/check", routeCheck, post, s.check},
 		{"/v1/reports", routeReports, post, s.reports},
+		{"/v1/grants", routeGrants, post, s.grants},
+		{"/v1/live", routeLive, []string{http.MethodGet}, s.live},
 		{"/healthz", routeHealth, get, s.healthz},
 		{"/readyz", routeHealth, get, s.readyz},
 		{"/", routeUnknown, nil, nil},
@@ -166,6 +169,17 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.writeDocument(w, r, app.roots[version-1], s.headers.root)
 	return nil
+}
+
+// live keeps a connection to be told of changes on.
+func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
+	if s.cfg.Live == nil {
+		return fmt.Errorf("live connections: %w", slipstream.ErrNotFound)
+	}
+	if _, err := s.current(); err != nil {
+		return err
+	}
+	return s.cfg.Live.Serve(w, r, s.sender(r))
 }
 
 // digest reads the path's digest. What cannot be a digest cannot be there.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/blob"
+	"github.com/slipstream-ota/slipstream/deliver/live"
 	"github.com/slipstream-ota/slipstream/report"
 	"github.com/slipstream-ota/slipstream/sign"
 	"github.com/slipstream-ota/slipstream/store"
@@ -41,12 +42,21 @@ type Config struct {
 	// Wanted is told that a device that runs from found no container from there to release; it must not block. nil tells
 	// nobody.
 	Wanted func(release, from slipstream.Digest)
+	// Live is told when a channel changed, and answers those who listen; the caller runs it. nil answers nobody.
+	Live *live.Hub
+	// Spread is over how many seconds the devices of a channel spread what they do when they are told; nil or 0 means
+	// live.DefaultSpread.
+	Spread func(store.Channel) int
+	// Caps tells how many places each rollout with a cap has in a channel; 0 gives none to new devices. nil means that
+	// there are no such rollouts.
+	Caps func(store.Channel) map[string]int64
 
 	CacheBytes       int64         // of manifests and container lists in memory, default 64 MiB
 	DecisionLifetime time.Duration // default 5 minutes, at most 10
 	BodyTimeout      time.Duration // to read a request's body, default 10 s
 	StoreTimeout     time.Duration // of a look into the store or the blobs, default 10 s
 	MinimumRate      int64         // bytes per second below which a download is given up, default 4 KiB
+	ReportRate       int           // events per second that one network may report, default 500; negative: no bound
 	RetryEvery       time.Duration // between attempts to reach a store that is away, default 1 s
 }
 
@@ -88,21 +98,27 @@ func (c Config) withDefaults() Config {
 
 // Server answers devices.
 type Server struct {
-	cfg      Config
-	snapshot atomic.Pointer[snapshot]
-	stopping atomic.Bool
-	cache    *cache
-	metrics  *metrics
-	headers  headers
-	releases knownReleases
-	checks   sync.Pool       // of *checkBuffers
-	expired  map[string]bool // states that were logged as expired; only Run touches it
+	cfg          Config
+	snapshot     atomic.Pointer[snapshot]
+	stopping     atomic.Bool
+	cache        *cache
+	dictionaries *dictionaries
+	metrics      *metrics
+	headers      headers
+	releases     knownReleases
+	quota        *quota
+	asking       chan *grantCall // devices that wait for a place
+	checks       sync.Pool       // of *checkBuffers
+	expired      map[string]bool // states that were logged as expired; only Run touches it
 }
 
 // New makes a Server. It answers 503 until Run has built the first snapshot.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg.withDefaults(), headers: newHeaders(), expired: map[string]bool{}}
+	s.quota = newQuota(s.cfg.ReportRate)
+	s.asking = make(chan *grantCall, grantQueue)
 	s.cache = newCache(s.cfg.CacheBytes, s.cfg.StoreTimeout)
+	s.dictionaries = newDictionaries(s.cfg.Blobs, s.cfg.Clock, s.cfg.StoreTimeout)
 	var err error
 	if s.metrics, err = newMetrics(s.cfg.Metrics); err != nil {
 		s.cfg.Log.Warn("some metrics of deliveries will be missing", "error", err)
@@ -126,6 +142,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	watching.Go(func() { s.watch(ctx, tell) })
+	watching.Go(func() { s.giveGrants(ctx) })
 
 	tick := time.NewTicker(expiryCheckPeriod)
 	defer tick.Stop()

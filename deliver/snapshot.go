@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/decide"
+	"github.com/slipstream-ota/slipstream/deliver/live"
 	"github.com/slipstream-ota/slipstream/sign"
 	"github.com/slipstream-ota/slipstream/store"
 )
@@ -20,6 +21,10 @@ type snapshot struct {
 	states map[stateKey]*stateEntry
 	apps   map[string]*appEntry
 	known  map[knownName]bool
+	spread map[[2]string]int // by app and channel: over how many seconds devices spread a reaction
+	caps   map[cappedRollout]int64
+	// rollouts are those of all states: the ones that devices can enrol in.
+	rollouts map[rolloutOf]slipstream.Digest
 }
 
 type stateKey struct{ app, channel, platform string }
@@ -33,7 +38,10 @@ type stateEntry struct {
 	key   stateKey
 	doc   *document
 	plan  *decide.Plan
+	epoch int64
 	names []string // of its packages, sorted
+	// rollouts are those of the plan, with what they offer.
+	rollouts map[rolloutOf]slipstream.Digest
 	// rendered holds what decisions say of the plan's rollouts.
 	rendered map[*slipstream.Rollout]rendered
 	expires  time.Time
@@ -58,6 +66,8 @@ type changes struct {
 	rows     []store.StateRow
 	apps     []store.App
 	channels map[[2]string]bool
+	spread   map[[2]string]int
+	caps     map[cappedRollout]int64
 	roots    map[string][][]byte
 	keys     map[string][]store.StateKey
 }
@@ -95,8 +105,15 @@ func (s *Server) refresh(ctx context.Context) error {
 			delete(next.paths, k.path())
 		}
 	}
-	next.known = knownNames(next.states)
+	next.known, next.rollouts = knownNames(next.states), map[rolloutOf]slipstream.Digest{}
+	for _, e := range next.states {
+		maps.Copy(next.rollouts, e.rollouts)
+	}
+	next.spread, next.caps = c.spread, c.caps
 	s.snapshot.Store(next)
+	if s.cfg.Live != nil {
+		s.cfg.Live.Set(news(last, next))
+	}
 	s.cache.expire()
 	s.metrics.snapshot(len(next.apps), len(next.states))
 	return nil
@@ -107,7 +124,7 @@ func (s *Server) refresh(ctx context.Context) error {
 func (s *Server) read(ctx context.Context, last *snapshot) (*changes, error) {
 	var c *changes
 	err := s.cfg.Store.View(ctx, func(tx store.Tx) error {
-		c = &changes{channels: map[[2]string]bool{}, roots: map[string][][]byte{}, keys: map[string][]store.StateKey{}}
+		c = &changes{channels: map[[2]string]bool{}, spread: map[[2]string]int{}, caps: map[cappedRollout]int64{}, roots: map[string][][]byte{}, keys: map[string][]store.StateKey{}}
 		var err error
 		if c.apps, err = tx.Apps().List(ctx); err != nil {
 			return err
@@ -118,6 +135,15 @@ func (s *Server) read(ctx context.Context, last *snapshot) (*changes, error) {
 		}
 		for _, ch := range channels {
 			c.channels[[2]string{ch.App, ch.Name}] = true
+			if s.cfg.Spread != nil {
+				c.spread[[2]string{ch.App, ch.Name}] = s.cfg.Spread(ch)
+			}
+			if s.cfg.Caps == nil {
+				continue
+			}
+			for id, places := range s.cfg.Caps(ch) {
+				c.caps[cappedRollout{ch.App, ch.Name, id}] = places
+			}
 		}
 		if c.rows, err = tx.States().Since(ctx, last.rev); err != nil {
 			return err
@@ -200,7 +226,7 @@ func (s *Server) signers(ctx context.Context, root []byte, keys []store.StateKey
 // buildState keeps the envelope as it is stored and compiles the plan for decisions, with the private rollouts if the
 // state has some.
 func (s *Server) buildState(row store.StateRow) *stateEntry {
-	e := &stateEntry{key: stateKey{row.App, row.Channel, row.Platform}, doc: newDocument(row.Envelope), expires: row.Expires}
+	e := &stateEntry{key: stateKey{row.App, row.Channel, row.Platform}, doc: newDocument(row.Envelope), epoch: row.Epoch, expires: row.Expires}
 	st, err := decodeState(row)
 	if err == nil {
 		e.rendered, err = renderAll(st)
@@ -214,6 +240,7 @@ func (s *Server) buildState(row store.StateRow) *stateEntry {
 		return e
 	}
 	e.names = slices.Sorted(maps.Keys(st.Packages))
+	e.rollouts = rolloutsIn(e.key, st)
 	return e
 }
 
@@ -231,6 +258,47 @@ func decodeState(row store.StateRow) (*slipstream.State, error) {
 		return nil, fmt.Errorf("decode state: %w", err)
 	}
 	return st, nil
+}
+
+// news is what those who listen are to know of next, which came after last.
+func news(last, next *snapshot) map[live.Channel]live.News {
+	out := make(map[live.Channel]live.News, len(next.states))
+	for key, e := range next.states {
+		c := live.Channel{App: key.app, Name: key.channel}
+		n := out[c]
+		n.Epoch, n.Spread = max(n.Epoch, e.epoch), next.spread[[2]string{key.app, key.channel}]
+		if before := last.states[key]; before != nil && before.epoch < e.epoch && before.plan != nil && e.plan != nil {
+			n.Urgent = n.Urgent || urgent(before.plan.State(), e.plan.State())
+		}
+		out[c] = n
+	}
+	return out
+}
+
+// urgent reports whether a change cannot wait: a critical release reaches more devices than before, or devices must leave
+// one.
+func urgent(before, after *slipstream.State) bool {
+	for name, p := range after.Packages {
+		was := before.Packages[name]
+		for _, d := range p.Withdrawn {
+			if !slices.Contains(was.Withdrawn, d) {
+				return true
+			}
+		}
+		for i := range p.Rollouts {
+			r := &p.Rollouts[i]
+			if r.Hold != "" || r.Apply.Priority != slipstream.PriorityCritical {
+				continue
+			}
+			same := func(o slipstream.Rollout) bool {
+				return o.ID == r.ID && o.Hold == "" && o.Apply.Priority == r.Apply.Priority && o.From <= r.From && o.To >= r.To && o.Retry == r.Retry
+			}
+			if !slices.ContainsFunc(was.Rollouts, same) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // logExpired tells once of every state that has expired: it is still served, but devices do not obey it any more.

@@ -114,7 +114,7 @@ func mutants() Proof {
 	return Proof{
 		Name:  "mutants",
 		Claim: "without any one step of verification, at least one attack succeeds",
-		Quick: 60 * time.Second, Full: 15 * time.Minute,
+		Quick: 60 * time.Second, Full: 30 * time.Minute,
 		Needs: []Need{NeedSource()},
 		Run: func(ctx context.Context, env Env) (Result, error) {
 			h := siege.Hunt{Source: env.Source, Dir: filepath.Join(env.Dir, "mutants"), Seed: env.Seed}
@@ -131,7 +131,7 @@ func mutants() Proof {
 func changedBytes() Proof {
 	return Proof{
 		Name:  "bytes",
-		Claim: "every changed bit and every cut of every document and container of a small release is refused or without effect",
+		Claim: "every changed byte and every cut of every document and container of a small release is refused or without effect",
 		Quick: 20 * time.Second, Full: 5 * time.Minute,
 		Run: func(ctx context.Context, env Env) (Result, error) {
 			f := siege.Flips{Seed: env.Seed, All: !env.Quick}

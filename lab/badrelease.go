@@ -57,7 +57,7 @@ func misdeeds() []misdeed {
 		{name: "exits 0 at once and never confirms", script: "exit 0\n", confirm: "command", flags: []string{"--confirm", "command", "--restart", "always"}, starts: 3,
 			reported: []string{"failed unknown_end", "rolled_back unknown_end"}},
 		{name: "eats memory", script: "x=0123456789abcdef\nwhile :; do x=$x$x; done\n", confirm: "fd", flags: []string{"--confirm", "fd:3"}, prefix: []string{"sh", "-c", `ulimit -v 262144; exec "$0" "$@"`}, starts: 2, reported: crash},
-		{name: "deletes its own tree and ends", script: "rm -rf \"${SLIPSTREAM_DIR:?}\"\nexit 1\n", starts: 2, reported: lost},
+		{name: "deletes its own tree and ends", script: "rm -rf \"${SLIPSTREAM_DIR:?}\"\nexit 1\n", starts: 1, reported: lost},
 		{name: "deletes a file of its own after it was confirmed", script: confirmed + "rm \"${SLIPSTREAM_DIR:?}/data/a.txt\"\nexit 1\n", starts: 1, reported: lost},
 		{name: "changes its own program after it was confirmed", script: confirmed + "echo 'echo never signed; exit 1' >\"${SLIPSTREAM_DIR:?}/main.sh\"\nexit 1\n", starts: 1, reported: lost},
 		{name: "changes its own files at the start", script: "echo more >\"${SLIPSTREAM_DIR:?}/data/a.txt\"\nexit 1\n", starts: 1, reported: lost},
@@ -79,22 +79,11 @@ func badReleases() Proof {
 }
 
 func runBadReleases(ctx context.Context, env Env) (_ Result, err error) {
-	p, err := newProgram(env, filepath.Join(env.Dir, "bad-releases"))
+	a, err := serve(ctx, env, "bad-releases")
 	if err != nil {
 		return Result{}, err
 	}
-	s, err := newService(p, filepath.Join(p.dir, "data"))
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, s.kill()) }()
-	if err := s.setUp(ctx); err != nil {
-		return Result{}, err
-	}
-	a, err := newAuthor(s)
-	if err != nil {
-		return Result{}, err
-	}
+	defer func() { err = errors.Join(err, a.service.kill()) }()
 	t := &tally{}
 	rounds := 5
 	if env.Quick {
@@ -106,9 +95,9 @@ func runBadReleases(ctx context.Context, env Env) (_ Result, err error) {
 		for i, m := range misdeeds() {
 			group.Go(func() error {
 				name := fmt.Sprintf("bad-%d-%d", round, i)
-				o := &ordeal{misdeed: m, tally: t, author: a, channel: name, dir: filepath.Join(p.dir, name)}
+				o := &ordeal{misdeed: m, tally: t, author: a, channel: name, dir: filepath.Join(a.service.program.dir, name)}
 				t.try(1)
-				if err := o.run(gctx, p); err != nil {
+				if err := o.run(gctx); err != nil {
 					if gctx.Err() != nil {
 						return err
 					}
@@ -137,11 +126,11 @@ type ordeal struct {
 	good, bad *edition
 }
 
-func (o *ordeal) run(ctx context.Context, p *program) (err error) {
+func (o *ordeal) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("the device is not where it should be after 30 s"))
 	defer cancel()
-	own := *p
-	own.environ = append(slices.Clone(p.environ), "LAB_CONFIRM="+o.confirm, "LAB_PROGRAM="+p.path, "LAB_COPIES="+o.dir+"-copies")
+	own := *o.author.service.program
+	own.environ = append(slices.Clone(own.environ), "LAB_CONFIRM="+o.confirm, "LAB_PROGRAM="+own.path, "LAB_COPIES="+o.dir+"-copies")
 	o.program = &own
 	if err := errors.Join(os.MkdirAll(o.dir+"-copies", 0o700), os.WriteFile(o.dir+"-witness.sh", []byte(witness), 0o600)); err != nil {
 		return err
@@ -259,7 +248,7 @@ func (o *ordeal) suffer(ctx context.Context) (err error) {
 		}
 		starts++
 	}
-	if o.starts > 0 && starts > o.starts || o.starts > 0 && starts == 0 {
+	if o.starts > 0 && starts != o.starts {
 		o.tally.wrongf("a release that %s was started %d times and not %d", o.name, starts, o.starts)
 	}
 	if limit := 2 + int(time.Since(begun)/(300*time.Millisecond)); o.starts == 0 && (starts > limit || starts < 2) {

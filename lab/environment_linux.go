@@ -40,3 +40,11 @@ func (m *mounted) unmount() error {
 	}
 	return nil
 }
+
+// peakMiB is the most memory that a process that has ended, or one that it waited for, held at a time.
+func peakMiB(ended *os.ProcessState) int {
+	if usage, ok := ended.SysUsage().(*syscall.Rusage); ok {
+		return int(usage.Maxrss >> 10)
+	}
+	return 0
+}

@@ -2,7 +2,10 @@
 
 package lab
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 // mounted is not to be had on this system.
 type mounted struct{ dir string }
@@ -13,3 +16,6 @@ func mountSmall(string, int) (*mounted, error) {
 
 func (*mounted) remount(bool) error { return nil }
 func (*mounted) unmount() error     { return nil }
+
+// peakMiB is not known on this system: 0.
+func peakMiB(*os.ProcessState) int { return 0 }

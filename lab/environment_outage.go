@@ -66,6 +66,57 @@ func databaseAway(ctx context.Context, n *tended, hangs bool) error {
 	return n.afterOutage(ctx, []*client.Client{old, fresh}, reporting, first)
 }
 
+// databaseAwayForDays: devices are served from memory until the last state that was signed expires. Then they are told
+// so, by a decision, and run what they run.
+func databaseAwayForDays(ctx context.Context, n *tended) error {
+	first, err := n.published(ctx)
+	if err != nil {
+		return err
+	}
+	c, _, err := n.newDevice(ctx, realTime{n.clock})
+	if err != nil {
+		return err
+	}
+	_, err = c.Update(ctx)
+	n.expectf(err == nil, "an update before", "%v", err)
+	n.expect("the app before", runs(ctx, c, first))
+	n.Store.Away(false)
+	for _, step := range []struct {
+		after  time.Duration
+		reason slipstream.Reason
+	}{{time.Minute, slipstream.ReasonUpToDate}, {stateLife - time.Hour, slipstream.ReasonUpToDate}, {2 * time.Hour, slipstream.ReasonExpiredState}, {30 * 24 * time.Hour, slipstream.ReasonExpiredState}} {
+		n.clock.advance(step.after)
+		u, err := c.Update(ctx)
+		if err != nil {
+			n.expect(fmt.Sprintf("a check %s later", step.after), err.Error())
+			continue
+		}
+		reason := u.Answers[slipstream.DefaultPackage].Reason
+		n.expectf(reason == step.reason && len(u.Staged) == 0, fmt.Sprintf("a check %s later", step.after), "it gives reason %s", reason)
+		n.expect(fmt.Sprintf("the app %s later", step.after), runs(ctx, c, first))
+	}
+	n.Store.Back()
+	next, err := n.published(ctx)
+	if err != nil {
+		return err
+	}
+	n.expectf(n.offers(ctx, c), "the next release", "it is not offered 10 s after its publish")
+	n.expect("the next release", runs(ctx, c, next))
+	return c.Close()
+}
+
+// offers waits until a device is offered, and takes, something new.
+func (n *tended) offers(ctx context.Context, c *client.Client) bool {
+	for begun := time.Now(); time.Since(begun) < 10*time.Second && ctx.Err() == nil; {
+		u, err := c.Update(ctx)
+		if err == nil && u.Answers[slipstream.DefaultPackage].Verdict == slipstream.VerdictUpdate {
+			return true
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return false
+}
+
 // readsFromMemory says which read of a device is not answered although the database is not needed for it.
 func (n *tended) readsFromMemory(ctx context.Context, r *outage.Release) string {
 	state := "/v1/apps/" + outage.App + "/channels/" + slipstream.DefaultChannel + "/state/" + slipstream.PlatformAny
@@ -195,21 +246,13 @@ func (n *tended) reportUntilAccepted(ctx context.Context, r *reporting, who, i i
 func (n *tended) afterOutage(ctx context.Context, devices []*client.Client, r *reporting, before *outage.Release) error {
 	r.all.Wait()
 	n.expectf(len(r.problems) == 0 && r.refused.Load() > 0, "reports during the outage", "%d refused with 503; %v", r.refused.Load(), r.problems)
-	begun := time.Now()
 	next, err := n.published(ctx)
 	if err != nil {
 		n.expect("a publish afterwards", err.Error())
 		return nil
 	}
 	for _, d := range devices {
-		reached := false
-		for time.Since(begun) < 10*time.Second && ctx.Err() == nil && !reached {
-			u, err := d.Update(ctx)
-			reached = err == nil && u.Answers[slipstream.DefaultPackage].Verdict == slipstream.VerdictUpdate
-			if !reached {
-				time.Sleep(50 * time.Millisecond)
-			}
-		}
+		reached := n.offers(ctx, d)
 		n.expectf(reached, "the next release", "it is not offered 10 s after its publish")
 		n.expect("the next release", runs(ctx, d, next))
 		pending := d.Pending()

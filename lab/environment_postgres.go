@@ -34,29 +34,18 @@ func postgresAway(ctx context.Context, t *trials) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := newProgram(t.env, filepath.Join(t.dir, "server"))
+	a, err := serve(ctx, t.env, filepath.Join("outage", "server"), "--database", url)
 	if err != nil {
 		return err
 	}
-	s, err := newService(p, filepath.Join(p.dir, "data"), "--database", url)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.kill()) }()
-	if err := s.setUp(ctx); err != nil {
-		return err
-	}
-	a, err := newAuthor(s)
-	if err != nil {
-		return err
-	}
-	o := &pgOutage{trials: t, service: s, author: a}
+	defer func() { err = errors.Join(err, a.service.kill()) }()
+	o := &pgOutage{trials: t, service: a.service, author: a}
 	for round, away := range []time.Duration{3 * time.Second, time.Minute} {
 		if err := o.endure(ctx, cluster, away); err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
 	}
-	return s.terminate(drainLimit)
+	return a.service.terminate(drainLimit)
 }
 
 type pgOutage struct {

@@ -32,6 +32,7 @@ func serverHardships() []hardship {
 		{"blob store that fails under a collection of garbage", onNode(300*time.Millisecond, garbageOverBadBlobs)},
 		{"database away", onNode(2*time.Second, func(ctx context.Context, n *tended) error { return databaseAway(ctx, n, false) })},
 		{"database that hangs", onNode(500*time.Millisecond, func(ctx context.Context, n *tended) error { return databaseAway(ctx, n, true) })},
+		{"database away for longer than a state lives", onNode(300*time.Millisecond, databaseAwayForDays)},
 		{"real PostgreSQL away", postgresAway},
 	}
 }

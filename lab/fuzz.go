@@ -1,13 +1,12 @@
 package lab
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,14 +16,20 @@ import (
 	"time"
 )
 
-// fuzzRuns is how many inputs the full form makes for each target. A fixed count, not a time: the same on any machine.
-const fuzzRuns = 20000
+// How many inputs are made for each target: changed ones from those that are committed, drawn by the seed, and in the
+// full form as many again by the fuzzer that follows the coverage. Fixed counts, not times: the same on any machine.
+const (
+	quickChanged = 100
+	fullChanged  = 2000
+	fuzzRuns     = 20000
+	fuzzResident = 512 // MiB that all inputs of a package may take together, and a worker of the fuzzer
+)
 
 func fuzzers() Proof {
 	return Proof{
 		Name:  "fuzzers",
 		Claim: "no parser of bytes that strangers send panics, accepts what its writer would not write, or allocates beyond its bounds",
-		Quick: 100 * time.Second, Full: 60 * time.Minute,
+		Quick: 100 * time.Second, Full: 90 * time.Minute,
 		Needs: []Need{NeedSource()},
 		Run:   func(ctx context.Context, env Env) (Result, error) { return fuzz(ctx, env, nil) },
 	}
@@ -69,8 +74,8 @@ func fuzzTargets(source string) (map[string][]string, error) {
 	return out, nil
 }
 
-// fuzz runs every target on its committed inputs, and in the full form on fuzzRuns new ones. only, when not nil, names
-// the folders to take.
+// fuzz runs every target on its committed inputs and on changed ones, and in the full form lets the fuzzer make fuzzRuns
+// more. only, when not nil, names the folders to take.
 func fuzz(ctx context.Context, env Env, only []string) (Result, error) {
 	targets, err := fuzzTargets(env.Source)
 	if err != nil {
@@ -79,99 +84,157 @@ func fuzz(ctx context.Context, env Env, only []string) (Result, error) {
 	if only != nil {
 		maps.DeleteFunc(targets, func(folder string, _ []string) bool { return !slices.Contains(only, folder) })
 	}
-	folders := slices.Sorted(maps.Keys(targets))
-	f := &fuzzing{source: env.Source, seeds: map[string]int{}}
-	if err := f.runSeeds(ctx, folders); err != nil {
-		return f.result(targets), err
-	}
-	for _, folder := range folders {
-		for _, target := range targets[folder] {
-			if f.seeds[folder+" "+target] == 0 {
-				f.wrongf("%s in %s has no inputs to begin with", target, folder)
-			}
-		}
-	}
+	f := &fuzzing{source: env.Source, dir: env.Dir, random: rand.New(rand.NewPCG(env.Seed, 7)), targets: targets, changed: fullChanged}
 	if env.Quick {
-		return f.result(targets), nil
+		f.changed = quickChanged
 	}
-	for _, folder := range folders {
-		for _, target := range targets[folder] {
-			if err := f.runNew(ctx, folder, target); err != nil {
-				return f.result(targets), err
-			}
+	for _, folder := range slices.Sorted(maps.Keys(targets)) {
+		if err := f.folder(ctx, folder, !env.Quick); err != nil {
+			return f.result(), err
 		}
 	}
-	return f.result(targets), nil
+	return f.result(), nil
 }
 
 type fuzzing struct {
 	tally
-	source string
-	seeds  map[string]int // inputs run, by folder and target
-	fresh  int
+	source, dir string
+	random      *rand.Rand
+	targets     map[string][]string // names by folder
+	changed     int                 // inputs to make for each target
+	committed   int
+	made        int // changed from these
+	fresh       int // by the fuzzer
+	peak        int // MiB
 }
 
-func (f *fuzzing) result(targets map[string][]string) Result {
+func (f *fuzzing) result() Result {
 	n := 0
-	for _, t := range targets {
-		n += len(t)
+	for _, names := range f.targets {
+		n += len(names)
 	}
-	return f.tally.result("inputs of %d targets in %d packages, %d of them committed", n, len(targets), f.tried-f.fresh)
+	return f.tally.result("inputs of %d targets in %d packages: %d committed, %d changed from them, %d by the fuzzer; at most %d MiB resident",
+		n, len(f.targets), f.committed, f.made, f.fresh, f.peak)
 }
 
-func (f *fuzzing) run(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = f.source
-	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		return out, context.Cause(ctx)
-	}
-	var failed *exec.ExitError
-	if errors.As(err, &failed) {
-		return out, err
-	}
-	if err != nil {
-		return out, fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
-	}
-	return out, nil
-}
-
-var (
-	seedLine = regexp.MustCompile(`^\s+--- (PASS|FAIL): (Fuzz\w+)/`)
-)
-
-// runSeeds runs what f.Add names and what is committed under testdata/fuzz, as ordinary tests.
-func (f *fuzzing) runSeeds(ctx context.Context, folders []string) error {
-	for _, folder := range folders {
-		out, err := f.run(ctx, "test", "-run", "^Fuzz", "-v", "-count=1", folder)
-		if ctx.Err() != nil {
+// folder tries all targets of one package.
+func (f *fuzzing) folder(ctx context.Context, folder string, fuzzer bool) error {
+	scratch := filepath.Join(f.dir, strings.ReplaceAll(strings.TrimPrefix(folder, "./"), "/", "-"))
+	for _, target := range f.targets[folder] {
+		if err := f.prepare(folder, target, scratch); err != nil {
 			return err
 		}
-		passed := 0
-		lines := bufio.NewScanner(bytes.NewReader(out))
-		for lines.Scan() {
-			m := seedLine.FindStringSubmatch(lines.Text())
-			if m == nil {
-				continue
-			}
-			f.seeds[folder+" "+m[2]]++
-			f.try(1)
-			if m[1] == "FAIL" {
-				f.wrongf("%s: %s", folder, strings.TrimSpace(lines.Text()))
-			} else {
-				passed++
-			}
-		}
-		if err != nil && f.wrong == 0 {
-			f.wrongf("%s, after %d inputs that passed: %v\n%s", folder, passed, err, last(out))
+	}
+	program := filepath.Join(scratch, "inputs.test")
+	if err := f.build(ctx, folder, program); err != nil {
+		return err
+	}
+	if err := f.runInputs(ctx, folder, program, scratch); err != nil {
+		return err
+	}
+	if !fuzzer {
+		return nil
+	}
+	program = filepath.Join(scratch, "fuzzer.test")
+	if err := f.build(ctx, folder, program, "-fuzz", "."); err != nil {
+		return err
+	}
+	for _, target := range f.targets[folder] {
+		if err := f.runFuzzer(ctx, folder, target, program, filepath.Join(scratch, "found")); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// runNew makes new inputs from the committed ones.
-func (f *fuzzing) runNew(ctx context.Context, folder, target string) error {
-	out, err := f.run(ctx, "test", "-run", "^$", "-fuzz", "^"+target+"$", "-fuzztime", fmt.Sprintf("%dx", fuzzRuns), folder)
+// prepare copies the committed inputs of a target to a folder of its own and puts changed ones beside them.
+func (f *fuzzing) prepare(folder, target, scratch string) error {
+	from := filepath.Join(f.source, filepath.FromSlash(folder), "testdata", "fuzz", target)
+	seeds, err := readInputs(from)
+	if err != nil {
+		return err
+	}
+	if len(seeds) == 0 {
+		f.wrongf("%s in %s has no committed inputs", target, folder)
+		return nil
+	}
+	f.committed += len(seeds)
+	to := filepath.Join(scratch, "testdata", "fuzz", target)
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return fmt.Errorf("make scratch folder: %w", err)
+	}
+	for i, seed := range seeds {
+		if err := seed.write(filepath.Join(to, fmt.Sprintf("committed-%d", i))); err != nil {
+			return err
+		}
+	}
+	f.made += f.changed
+	for i := range f.changed {
+		if err := changedInput(seeds, f.random).write(filepath.Join(to, fmt.Sprintf("changed-%d", i))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fuzzing) build(ctx context.Context, folder, program string, flags ...string) error {
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"test", "-c", "-o", program}, flags...), folder)...)
+	cmd.Dir = f.source
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("build the tests of %s: %w\n%s", folder, err, last(out))
+	}
+	return nil
+}
+
+// run runs tests and notes how much memory they took.
+func (f *fuzzing) run(ctx context.Context, folder, dir, program string, flags ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, program, flags...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return out, context.Cause(ctx)
+	}
+	if cmd.ProcessState != nil {
+		mib := peakMiB(cmd.ProcessState)
+		if f.peak = max(f.peak, mib); mib > fuzzResident {
+			f.wrongf("%s takes %d MiB with %v", folder, mib, flags)
+		}
+	}
+	return out, err
+}
+
+var inputLine = regexp.MustCompile(`(?m)^\s+--- (PASS|FAIL): (Fuzz\w+/\S+)`)
+
+// runInputs runs what f.Add names, what is committed and what was changed, as ordinary tests.
+func (f *fuzzing) runInputs(ctx context.Context, folder, program, scratch string) error {
+	out, err := f.run(ctx, folder, scratch, program, "-test.run", "^Fuzz", "-test.v")
+	if ctx.Err() != nil {
+		return err
+	}
+	passed, failed := 0, 0
+	for _, m := range inputLine.FindAllSubmatch(out, -1) {
+		if f.try(1); string(m[1]) == "PASS" {
+			passed++
+			continue
+		}
+		failed++
+		input, rerr := os.ReadFile(filepath.Join(scratch, "testdata", "fuzz", filepath.FromSlash(string(m[2]))))
+		f.wrongf("%s, %s: %.2000s %v", folder, m[2], input, rerr)
+	}
+	if err != nil && failed == 0 {
+		f.wrongf("%s, after %d inputs that passed: %v\n%s", folder, passed, err, last(out))
+	}
+	return nil
+}
+
+// runFuzzer makes new inputs from the committed ones. One that fails is written beside them, in the checkout.
+func (f *fuzzing) runFuzzer(ctx context.Context, folder, target, program, found string) error {
+	out, err := f.run(ctx, folder, filepath.Join(f.source, filepath.FromSlash(folder)), program,
+		"-test.run", "^$", "-test.fuzz", "^"+target+"$", "-test.fuzztime", fmt.Sprintf("%dx", fuzzRuns), "-test.fuzzcachedir", found)
 	if ctx.Err() != nil {
 		return err
 	}

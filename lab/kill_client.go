@@ -36,34 +36,23 @@ const (
 func killClient() Proof {
 	return Proof{
 		Name: "kill -9 of the client", Claim: "after any kill the device runs exactly one whole signed release, nothing falls back, and it reaches the newest",
-		Quick: time.Minute, Full: 20 * time.Minute,
+		Quick: time.Minute, Full: 30 * time.Minute,
 		Needs: []Need{NeedProcesses(), NeedProgram("sh")},
 		Run:   runKillClient,
 	}
 }
 
 func runKillClient(ctx context.Context, env Env) (_ Result, err error) {
-	p, err := newProgram(env, filepath.Join(env.Dir, "kill-client"))
+	a, err := serve(ctx, env, "kill-client")
 	if err != nil {
 		return Result{}, err
 	}
-	s, err := newService(p, filepath.Join(p.dir, "data"))
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, s.kill()) }()
-	if err := s.setUp(ctx); err != nil {
-		return Result{}, err
-	}
-	a, err := newAuthor(s)
-	if err != nil {
-		return Result{}, err
-	}
+	defer func() { err = errors.Join(err, a.service.kill()) }()
 	kills := fullClientKills
 	if env.Quick {
 		kills = quickClientKills
 	}
-	t := &tally{}
+	t, p := &tally{}, a.service.program
 	group, gctx := errgroup.WithContext(ctx)
 	launcher := &victim{tally: t, author: a, program: p, dir: filepath.Join(p.dir, "launcher"), random: rand.New(rand.NewPCG(env.Seed, 1))}
 	script := &victim{tally: t, author: a, program: p, dir: filepath.Join(p.dir, "script"), random: rand.New(rand.NewPCG(env.Seed, 2))}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -27,8 +26,8 @@ const (
 	quickServerKills = 12 // on each database
 	fullServerKills  = 300
 	longestRaid      = 400 * time.Millisecond // of load before a kill
-	startGoal        = 2 * time.Second        // to serve again; told, because machines are shared
-	startLimit       = 10 * time.Second       // more is wrong
+	startLimit       = 2 * time.Second        // to serve again
+	startLimitQuick  = 10 * time.Second       // the same beside the tests of everything else
 )
 
 // NeedPostgres is a PostgreSQL that can be started here.
@@ -45,9 +44,9 @@ func NeedPostgres() Need {
 func killServer() Proof {
 	return Proof{
 		Name: "kill -9 of the server on sqlite", Claim: "nothing acknowledged is lost, no number falls, no release is half there, and it serves again at once",
-		Quick: time.Minute, Full: 20 * time.Minute, Needs: []Need{NeedProcesses()},
+		Quick: time.Minute, Full: 30 * time.Minute, Needs: []Need{NeedProcesses()},
 		Run: func(ctx context.Context, env Env) (Result, error) {
-			return raidServer(ctx, env, filepath.Join(env.Dir, "kill-server-sqlite"))
+			return raidServer(ctx, env, "kill-server-sqlite")
 		},
 	}
 }
@@ -66,7 +65,7 @@ func killServerPostgres() Proof {
 		if err != nil {
 			return Result{}, err
 		}
-		return raidServer(ctx, env, filepath.Join(env.Dir, "kill-server-postgres"), "--database", url)
+		return raidServer(ctx, env, "kill-server-postgres", "--database", url)
 	}
 	return p
 }
@@ -77,6 +76,7 @@ type raider struct {
 	service *service
 	author  *author
 	random  *rand.Rand
+	limit   time.Duration // to serve again
 	starts  []time.Duration
 	events  atomic.Int64 // made so far
 
@@ -102,35 +102,25 @@ type expectation struct {
 	to      []int
 }
 
-func raidServer(ctx context.Context, env Env, dir string, flags ...string) (_ Result, err error) {
-	p, err := newProgram(env, dir)
+func raidServer(ctx context.Context, env Env, name string, flags ...string) (_ Result, err error) {
+	a, err := serve(ctx, env, name, flags...)
 	if err != nil {
 		return Result{}, err
 	}
-	s, err := newService(p, filepath.Join(dir, "data"), flags...)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, s.kill()) }()
-	if err := s.setUp(ctx); err != nil {
-		return Result{}, err
-	}
-	a, err := newAuthor(s)
-	if err != nil {
-		return Result{}, err
-	}
-	g := &raider{tally: &tally{}, service: s, author: a, random: rand.New(rand.NewPCG(env.Seed, 3)), committed: map[slipstream.Digest]int64{},
+	defer func() { err = errors.Join(err, a.service.kill()) }()
+	g := &raider{tally: &tally{}, service: a.service, author: a, random: rand.New(rand.NewPCG(env.Seed, 3)), committed: map[slipstream.Digest]int64{},
 		seen: map[slipstream.Digest]bool{}, rollouts: map[string]*expectation{}, withdrawn: map[slipstream.Digest][]bool{}}
 	kills := fullServerKills
+	g.limit = startLimit
 	if env.Quick {
-		kills = quickServerKills
+		kills, g.limit = quickServerKills, startLimitQuick
 	}
 	for n := 1; n <= kills; n++ {
 		if err := g.raid(ctx, n); err != nil {
 			return g.result(), err
 		}
 	}
-	return g.result(), s.terminate(20 * time.Second)
+	return g.result(), a.service.terminate(20 * time.Second)
 }
 
 func (g *raider) result() Result {
@@ -139,10 +129,7 @@ func (g *raider) result() Result {
 		return g.tally.result("no kill")
 	}
 	at := func(q int) time.Duration { return g.starts[(len(g.starts)-1)*q/100].Round(time.Millisecond) }
-	if late := at(99); late > startGoal {
-		g.tally.factf("the goal of %s to serve again was missed: p99 is %s", startGoal, late)
-	}
-	return g.tally.result("kills; %d things acknowledged, %d releases, %d reports; serves again in p50 %s, p99 %s", g.acks, len(g.committed), g.events.Load(), at(50), at(99))
+	return g.tally.result("kills; %d things acknowledged, %d releases, %d reports; serves again in p50 %s, p99 %s, at most %s", g.acks, len(g.committed), g.events.Load(), at(50), at(99), at(100))
 }
 
 // raid lets everybody work for a while, kills the server, starts it and asks after everything.
@@ -177,12 +164,15 @@ func (g *raider) raid(ctx context.Context, n int) error {
 		}
 	}
 	took, err := g.service.start(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		g.tally.wrongf("kill %d, %s after the start: %v", n, after.Round(time.Microsecond), err)
 		return err
 	}
 	g.starts = append(g.starts, took)
-	if took > startLimit {
+	if took > g.limit {
 		g.tally.wrongf("kill %d: the server serves again only after %s", n, took)
 	}
 	g.tally.try(1)

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 )
@@ -79,17 +80,38 @@ func (s *Scoreboard) count(is func(Row) bool) int {
 	return n
 }
 
-// Run runs the proofs one after the other, so that none disturbs another's times. done is called after each and may be
-// nil. When ctx ends, what is left counts as not run.
+// quickAtOnce is how many proofs a quick run does at a time: much of what they do is waiting.
+const quickAtOnce = 2
+
+// Run runs the proofs and gives their rows in the same order: in the full form one after the other, so that none disturbs
+// another's times. done is called after each, never twice at a time, and may be nil. When ctx ends, what is left counts as
+// not run.
 func Run(ctx context.Context, proofs []Proof, env Env, done func(Row)) *Scoreboard {
-	board := &Scoreboard{Quick: env.Quick, Seed: env.Seed}
-	for _, p := range proofs {
-		row := runOne(ctx, p, env)
-		board.Rows = append(board.Rows, row)
-		if done != nil {
-			done(row)
-		}
+	board := &Scoreboard{Quick: env.Quick, Seed: env.Seed, Rows: make([]Row, len(proofs))}
+	atOnce := 1
+	if env.Quick {
+		atOnce = quickAtOnce
 	}
+	var telling sync.Mutex
+	work := make(chan int)
+	var workers sync.WaitGroup
+	for range atOnce {
+		workers.Go(func() {
+			for i := range work {
+				board.Rows[i] = runOne(ctx, proofs[i], env)
+				if done != nil {
+					telling.Lock()
+					done(board.Rows[i])
+					telling.Unlock()
+				}
+			}
+		})
+	}
+	for i := range proofs {
+		work <- i
+	}
+	close(work)
+	workers.Wait()
 	return board
 }
 

@@ -4,8 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"log/slog"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,23 +22,81 @@ import (
 	"github.com/slipstream-ota/slipstream/internal/crashfs"
 )
 
-func TestCrashModel(t *testing.T) { runQuick(t, crashModel()) }
-
-func TestPowerCuts(t *testing.T) { runQuick(t, powerCuts()) }
-
-func runQuick(t *testing.T, p Proof) {
-	t.Helper()
-	row := runOne(t.Context(), p, Env{Quick: true, Seed: 1, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
-	if row.NotRun != "" {
-		t.Skip(row.NotRun)
+// TestProofs is the quick form of `slipstream lab`: every proof there is, against the command built from this tree.
+func TestProofs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the command and does everything to it")
 	}
-	if row.Wrong > 0 || row.Tried == 0 {
-		t.Errorf("%d of %d wrong", row.Wrong, row.Tried)
-		for _, note := range row.Notes {
-			t.Error(note)
+	source, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "slipstream")
+	if out, err := exec.Command("go", "build", "-o", program, "github.com/slipstream-ota/slipstream/cmd/slipstream").CombinedOutput(); err != nil {
+		t.Fatalf("build the command: %v\n%s", err, out)
+	}
+	for _, p := range Proofs() {
+		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
+			p.Quick *= 5 // other tests run beside it
+			row := runOne(t.Context(), p, Env{Quick: true, Seed: 1, Dir: t.TempDir(), Source: source, Program: program, Log: slog.New(slog.DiscardHandler)})
+			if row.NotRun != "" {
+				t.Skip(row.NotRun)
+			}
+			t.Logf("%d %s", row.Tried, row.Detail)
+			if row.Wrong == 0 && row.Tried > 0 {
+				return
+			}
+			t.Errorf("%d of %d wrong", row.Wrong, row.Tried)
+			for _, note := range row.Notes {
+				t.Error(note)
+			}
+		})
+	}
+}
+
+// TestNoProofIsForgotten: a function that makes a proof stands in the list.
+func TestNoProofIsForgotten(t *testing.T) {
+	t.Parallel()
+	made := map[string]bool{}
+	listed := map[string]bool{}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			fn, is := d.(*ast.FuncDecl)
+			if !is || fn.Recv != nil {
+				continue
+			}
+			if r := fn.Type.Results; fn.Type.Params.NumFields() == 0 && r.NumFields() == 1 {
+				if id, is := r.List[0].Type.(*ast.Ident); is && id.Name == "Proof" {
+					made[fn.Name.Name] = true
+				}
+			}
+			if fn.Name.Name == "Proofs" {
+				ast.Inspect(fn, func(n ast.Node) bool {
+					if call, is := n.(*ast.CallExpr); is {
+						if id, is := call.Fun.(*ast.Ident); is {
+							listed[id.Name] = true
+						}
+					}
+					return true
+				})
+			}
 		}
 	}
-	t.Log(row.Tried, row.Detail)
+	if len(made) == 0 || !maps.Equal(made, listed) {
+		t.Errorf("made: %v\nlisted in proofs.go: %v", slices.Sorted(maps.Keys(made)), slices.Sorted(maps.Keys(listed)))
+	}
 }
 
 func TestPowerCutsNoticeAClientThatNeverSyncs(t *testing.T) {

@@ -32,7 +32,7 @@ func load() Proof {
 
 const (
 	quickLoad        = 15 * time.Second
-	fullLoad         = 25 * time.Minute
+	fullLoad         = 30 * time.Minute
 	fullPostgresLoad = 5 * time.Minute
 )
 
@@ -85,23 +85,12 @@ type strain struct {
 const countedChannel = "counted"
 
 func loadOn(ctx context.Context, env Env, name string, lasting time.Duration, flags ...string) (_ Result, err error) {
-	p, err := newProgram(env, filepath.Join(env.Dir, "load-"+name))
+	a, err := serve(ctx, env, "load-"+name, flags...)
 	if err != nil {
 		return Result{}, err
 	}
-	s, err := newService(p, filepath.Join(p.dir, "data"), flags...)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, s.kill()) }()
-	if err := s.setUp(ctx); err != nil {
-		return Result{}, err
-	}
-	a, err := newAuthor(s)
-	if err != nil {
-		return Result{}, err
-	}
-	l := &strain{tally: &tally{}, service: s, author: a, pace: 25 * time.Millisecond, requests: map[string]int{}, audited: map[string]int{},
+	defer func() { err = errors.Join(err, a.service.kill()) }()
+	l := &strain{tally: &tally{}, service: a.service, author: a, pace: 25 * time.Millisecond, requests: map[string]int{}, audited: map[string]int{},
 		told: map[slipstream.Digest]map[slipstream.Kind]int64{}, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: loadWorkers}, Timeout: 30 * time.Second}}
 	if len(flags) > 0 {
 		l.pool = postgresPool
@@ -130,7 +119,7 @@ func loadOn(ctx context.Context, env Env, name string, lasting time.Duration, fl
 	if err := l.judgeCounts(ctx, before); err != nil {
 		return Result{}, err
 	}
-	return l.result("checks on %s in %s: %s; %s", name, lasting, l.sums(), growth), s.terminate(drainLimit)
+	return l.result("checks on %s in %s: %s; %s", name, lasting, l.sums(), growth), a.service.terminate(drainLimit)
 }
 
 // prepare publishes the releases that reports are about, each to a share of its own.

@@ -18,7 +18,7 @@ func powerCuts() Proof {
 	return Proof{
 		Name:  "power cuts",
 		Claim: "the same life on a real ext4, whose disk loses power at any flush and in between: never unbootable, never mixed",
-		Quick: 60 * time.Second, Full: 15 * time.Minute,
+		Quick: 60 * time.Second, Full: 30 * time.Minute,
 		Needs: []Need{NeedFUSE(), NeedLoop(), NeedProgram("mkfs.ext4"), NeedProgram("losetup"), NeedProgram("mount")},
 		Run:   runPowerCuts,
 	}
@@ -26,19 +26,18 @@ func powerCuts() Proof {
 
 const (
 	powerDiskSize   = 16 << 20
-	powerImages     = 600
-	powerImagesFast = 40
+	powerWrites     = 600 // cuts at writes in a full run, beside those at every flush
+	powerImagesFast = 40  // cuts of a quick run, half of them at flushes
 )
 
 func runPowerCuts(ctx context.Context, env Env) (Result, error) {
-	n := powerImages
 	if env.Quick {
-		n = powerImagesFast
+		return cutPower(ctx, env, client.Disk{}, powerImagesFast)
 	}
-	return cutPower(ctx, env, client.Disk{}, n)
+	return cutPower(ctx, env, client.Disk{}, 0)
 }
 
-// cutPower lives a life through disk and judges n images of what it left.
+// cutPower lives a life through a disk and judges n images of what it left; 0 is two for every flush, and powerWrites.
 func cutPower(ctx context.Context, env Env, through client.FS, n int) (_ Result, err error) {
 	expected, err := liveInMemory(ctx, env.Seed)
 	if err != nil {
@@ -62,7 +61,7 @@ func cutPower(ctx context.Context, env Env, through client.FS, n int) (_ Result,
 	if err != nil {
 		return Result{}, fmt.Errorf("live on a disk that never fails: %w", err)
 	}
-	places := cuts(disk, env.Seed, n)
+	places, flushes := cuts(disk, env.Seed, n), disk.Flushes()
 	open = false
 	if err := disk.Close(); err != nil {
 		return Result{}, err
@@ -70,7 +69,7 @@ func cutPower(ctx context.Context, env Env, through client.FS, n int) (_ Result,
 	for i := range r.spans {
 		r.spans[i].before, r.spans[i].after = expected.spans[i].before, expected.spans[i].after
 	}
-	p := &powerSearch{record: r, disk: disk, env: env}
+	p := &powerSearch{record: r, disk: disk, flushes: flushes, env: env}
 	work := newCrew(ctx)
 	for i, place := range places {
 		work.do(func() { p.try(ctx, i, place) })
@@ -79,28 +78,45 @@ func cutPower(ctx context.Context, env Env, through client.FS, n int) (_ Result,
 	return p.result(), err
 }
 
-// cuts are the places at which the power goes: at flushes and at writes between, spread over the whole life.
+// cuts are the places at which the power goes: right before and after flushes, and at writes between, spread over the
+// whole life.
 func cuts(disk *powercut.Disk, seed uint64, n int) []int {
 	random := rand.New(rand.NewPCG(seed, 0))
 	flushes := disk.Flushes()
+	some := min(n/4, len(flushes))
+	if n == 0 {
+		some, n = len(flushes), 2*len(flushes)+powerWrites
+	}
 	var out []int
-	for i := range min(n/2, len(flushes)) {
-		out = append(out, flushes[i*len(flushes)/min(n/2, len(flushes))])
+	for i := range some {
+		after := flushes[i*len(flushes)/some]
+		out = append(out, after-1, after)
 	}
 	for len(out) < n {
-		out = append(out, random.IntN(disk.Len()+1))
+		if place := random.IntN(disk.Len() + 1); !atFlush(flushes, place) {
+			out = append(out, place)
+		}
 	}
 	slices.Sort(out)
 	return out
 }
 
+// atFlush says whether a place is right before or right after one of the flushes.
+func atFlush(flushes []int, place int) bool {
+	_, after := slices.BinarySearch(flushes, place)
+	_, before := slices.BinarySearch(flushes, place+1)
+	return after || before
+}
+
 type powerSearch struct {
 	*record
-	disk *powercut.Disk
-	env  Env
+	disk    *powercut.Disk
+	flushes []int // of the life, without those of the end
+	env     Env
 
 	mu     sync.Mutex
 	images int
+	cuts   int // of these at flushes
 	wrongs int
 	notes  []string
 }
@@ -119,6 +135,9 @@ func (p *powerSearch) try(ctx context.Context, i, place int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.images++
+	if atFlush(p.flushes, place) {
+		p.cuts++
+	}
 	if err != nil && problem == "" {
 		problem = err.Error()
 	}
@@ -132,5 +151,5 @@ func (p *powerSearch) result() Result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return Result{Tried: p.images, Wrong: p.wrongs, Notes: p.notes,
-		Detail: fmt.Sprintf("images of an ext4 that was cut off; %d writes and %d flushes in the life", p.disk.Len(), len(p.disk.Flushes()))}
+		Detail: fmt.Sprintf("images of an ext4 that was cut off, %d before and after its %d flushes, %d between; %d writes in the life", p.cuts, len(p.flushes), p.images-p.cuts, p.disk.Len()-len(p.disk.Flushes()))}
 }

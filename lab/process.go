@@ -46,7 +46,6 @@ type tally struct {
 	tried int
 	wrong int
 	notes []string
-	facts []string
 }
 
 func (t *tally) try(n int) {
@@ -62,17 +61,10 @@ func (t *tally) wrongf(format string, args ...any) {
 	t.notes = append(t.notes, fmt.Sprintf(format, args...))
 }
 
-// factf notes what is not wrong but worth to be known.
-func (t *tally) factf(format string, args ...any) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.facts = append(t.facts, fmt.Sprintf(format, args...))
-}
-
 func (t *tally) result(detail string, args ...any) Result {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Result{Tried: t.tried, Wrong: t.wrong, Detail: fmt.Sprintf(detail, args...), Notes: append(t.notes, t.facts...)}
+	return Result{Tried: t.tried, Wrong: t.wrong, Detail: fmt.Sprintf(detail, args...), Notes: t.notes}
 }
 
 // program is the real command with settings of its own: nothing of this user's takes part.
@@ -309,6 +301,26 @@ type author struct {
 	seq      int64
 	editions map[slipstream.Digest]*edition
 	newest   []slipstream.Digest // committed, newest first, at most ten
+}
+
+// serve starts the real server in a folder of its own and makes an app on it. Whoever called it kills the server.
+func serve(ctx context.Context, env Env, name string, flags ...string) (*author, error) {
+	p, err := newProgram(env, filepath.Join(env.Dir, name))
+	if err != nil {
+		return nil, err
+	}
+	s, err := newService(p, filepath.Join(p.dir, "data"), flags...)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.setUp(ctx); err != nil {
+		return nil, errors.Join(err, s.kill())
+	}
+	a, err := newAuthor(s)
+	if err != nil {
+		return nil, errors.Join(err, s.kill())
+	}
+	return a, nil
 }
 
 // newAuthor takes the keys that the command made.

@@ -1,6 +1,6 @@
 package lab
 
-// Proofs are all there are, in the order of the scoreboard. A new one is one file and one line here.
+// Proofs are all there are, in the order of the scoreboard. A new one is one file, and its line here.
 func Proofs() []Proof {
 	return []Proof{
 		crashModel(),
@@ -17,7 +17,10 @@ func Proofs() []Proof {
 		shutdown(),
 		twoServers(),
 		environment(),
-		fuzzers(),
 		load(),
+		fuzzers(),
+		liars(),
+		operatingPoints(),
+		reportsOfADyingServer(),
 	}
 }

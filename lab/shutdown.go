@@ -37,22 +37,12 @@ func shutdown() Proof {
 }
 
 func runShutdown(ctx context.Context, env Env) (_ Result, err error) {
-	p, err := newProgram(env, filepath.Join(env.Dir, "shutdown"))
+	a, err := serve(ctx, env, "shutdown")
 	if err != nil {
 		return Result{}, err
 	}
-	s, err := newService(p, filepath.Join(p.dir, "data"))
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, s.kill()) }()
-	if err := s.setUp(ctx); err != nil {
-		return Result{}, err
-	}
-	a, err := newAuthor(s)
-	if err != nil {
-		return Result{}, err
-	}
+	defer func() { err = errors.Join(err, a.service.kill()) }()
+	s := a.service
 	e, err := a.release(ctx, slipstream.DefaultChannel, serverFiles)
 	if err != nil {
 		return Result{}, err

@@ -20,41 +20,55 @@ type ContainerOptions struct {
 	Full int64
 	// Progress is told now and then how many bytes of the target are done with, of how many; nil tells nobody.
 	Progress func(done, total int64)
+	// Codecs are the codecs with a patch to make from a base; nil means DefaultCodecs.
+	Codecs []string
+	// DeltaBytes is how large base and target may be together for a patch to be tried, in bytes: they are held in memory,
+	// the base five times. Default 256 MiB.
+	DeltaBytes int64
 	// Put is told of every container once it is stored; nil tells nobody.
 	Put func(context.Context, slipstream.Container) error
 }
 
 // BuildContainers makes the containers that turn base into target, or the full one when base is nil. Every one is
-// spooled to a temporary file, applied again and compared with the signed hashes, stored in blobs, and only then told to
-// o.Put. It stops at the first error: of reading or storing a blob, of a re-application that does not match, of Put.
+// applied again and compared with the signed hashes, stored in blobs, and only then told to o.Put. It stops at the first
+// error: of reading or storing a blob, of a re-application that does not match, of Put.
 func BuildContainers(ctx context.Context, blobs blob.Store, target, base *slipstream.Release, o ContainerOptions) ([]slipstream.Container, error) {
-	b := &builder{blobs: blobs, target: target.Manifest, tempDir: o.TempDir, progress: o.Progress}
+	b := &builder{blobs: blobs, target: target.Manifest, options: o}
 	what := "full container of " + target.Digest.Short()
 	if base != nil {
-		what = fmt.Sprintf("container from %s to %s", base.Digest.Short(), target.Digest.Short())
+		what = fmt.Sprintf("containers from %s to %s", base.Digest.Short(), target.Digest.Short())
 	}
 	c, err := b.build(ctx, base, o.Full)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	if c == nil {
-		return nil, nil
+	var made []slipstream.Container
+	if c != nil {
+		made = append(made, *c)
 	}
-	if o.Put != nil {
-		if err := o.Put(ctx, *c); err != nil {
+	if base != nil {
+		deltas, err := b.deltas(ctx, base)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+		made = append(made, deltas...)
+	}
+	if o.Put == nil {
+		return made, nil
+	}
+	for _, c := range made {
+		if err := o.Put(ctx, c); err != nil {
 			return nil, fmt.Errorf("record %s: %w", what, err)
 		}
 	}
-	return []slipstream.Container{*c}, nil
+	return made, nil
 }
 
 type builder struct {
 	blobs   blob.Store
 	target  *slipstream.Manifest
-	tempDir string
-
-	progress func(done, total int64)
-	read     int64
+	options ContainerOptions
+	read    int64
 }
 
 // open gives the content of a file and tells how far the reading is.
@@ -63,8 +77,8 @@ func (b *builder) open(ctx context.Context, f slipstream.File) (io.ReadCloser, e
 	if err != nil {
 		return nil, err
 	}
-	if b.progress != nil {
-		b.progress(b.read, b.target.Size())
+	if b.options.Progress != nil {
+		b.options.Progress(b.read, b.target.Size())
 		b.read += f.Size
 	}
 	return o, nil
@@ -72,7 +86,7 @@ func (b *builder) open(ctx context.Context, f slipstream.File) (io.ReadCloser, e
 
 // build makes, proves and stores one container. It gives nil for one that is not below limit (0 = no limit).
 func (b *builder) build(ctx context.Context, base *slipstream.Release, limit int64) (_ *slipstream.Container, err error) {
-	spool, err := os.CreateTemp(b.tempDir, "slipstream-container-*")
+	spool, err := os.CreateTemp(b.options.TempDir, "slipstream-container-*")
 	if err != nil {
 		return nil, fmt.Errorf("create spool file: %w", err)
 	}

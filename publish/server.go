@@ -149,6 +149,16 @@ type NewRollout struct {
 	When    []slipstream.Condition `json:"when,omitempty"`
 	Apply   slipstream.Apply       `json:"apply"`
 	Private bool                   `json:"private,omitempty"`
+	Plan    *NewPlan               `json:"plan,omitempty"` // instead of To
+	Cap     int64                  `json:"cap,omitempty" minimum:"0" doc:"Devices that may take it, first come, first served; 0 is no bound"`
+}
+
+// NewPlan lets a rollout advance by itself, as people write it.
+type NewPlan struct {
+	// Stages are "1%:30m,10%:2h:50,100%": share, least time, least devices. "" is the default plan.
+	Stages  string           `json:"stages,omitempty"`
+	Start   *slipstream.Time `json:"start,omitempty"`
+	Windows []string         `json:"windows,omitempty"` // "mon-fri 09:00-17:00 Europe/Berlin"
 }
 
 // CommitResult is what came of a CommitRequest.

@@ -121,6 +121,9 @@ func (s *Service) Edit(ctx context.Context, by, app, channel, id string, c Chang
 		if c.Retry {
 			e.detail["retry"] = true
 		}
+		if c.Cap != nil {
+			e.detail["cap"] = *c.Cap
+		}
 		return e.policy.Edit(id, c)
 	})
 }

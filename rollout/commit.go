@@ -41,8 +41,10 @@ type Offer struct {
 	When     []slipstream.Condition
 	Apply    slipstream.Apply
 	Private  bool
-	Grant    bool
+	Grant    bool  // follows from Cap
+	Cap      int64 // devices that may take it, first come, first served; 0 = no bound
 	Notes    string
+	Plan     *Plan  // instead of To: its first stage says where to begin
 	At       int    // place in the package's list, 0 = top
 	platform string // narrower than the release's, of a rollback that is promoted
 }
@@ -280,9 +282,8 @@ func (e *edit) start(r *slipstream.Release, o Offer, id string) error {
 	if r.Embedded {
 		return fmt.Errorf("release %s only ships inside app binaries: %w", m.Version, slipstream.ErrConflict)
 	}
-	if o.Grant {
-		return slipstream.Hint(slipstream.Invalidf("rollouts with a cap cannot be started: this server grants no places, so no device would get the release"),
-			"limit the share instead")
+	if o.Grant && o.Cap == 0 {
+		return slipstream.Hint(slipstream.Invalidf("a rollout with places for nobody: no device would get the release"), "say the cap: how many devices may take it")
 	}
 	control := slipstream.DefaultControl
 	if o.Control != nil {
@@ -290,14 +291,21 @@ func (e *edit) start(r *slipstream.Release, o Offer, id string) error {
 	}
 	entry := Entry{Platform: first(o.platform, m.Platform), Private: o.Private, Notes: o.Notes, By: e.by, Created: slipstream.At(e.now),
 		Rollout: slipstream.Rollout{ID: id, Manifest: r.Digest, Seq: m.Seq, Version: m.Version, Size: m.Size(), Runtime: m.Runtime,
-			Salt: o.Salt, From: o.From, To: o.To, Control: control, When: o.When, Grant: o.Grant, Apply: o.Apply}}
+			Salt: o.Salt, From: o.From, To: o.To, Control: control, When: o.When, Grant: o.Cap != 0, Apply: o.Apply}}
+	entry.Plan, entry.Cap = o.Plan, o.Cap
 	e.target = id
 	e.detail["package"], e.detail["version"], e.detail["digest"] = m.Package, m.Version, r.Digest
+	if err := entry.begin(e.now, e.policy.frozen(e.now)); err != nil {
+		return err
+	}
 	if same := e.policy.pkg(m.Package).sameOffer(entry); same != nil {
 		e.target, e.done.Rollout = same.ID, same
 		return nil
 	}
-	e.detail["share"] = Percent(o.To - o.From)
+	e.detail["share"] = Percent(entry.To - entry.From)
+	if entry.Cap > 0 {
+		e.detail["cap"] = entry.Cap
+	}
 	if err := e.policy.Start(m.Package, entry, o.At); err != nil {
 		return err
 	}
@@ -314,7 +322,10 @@ func (pp *PackagePolicy) sameOffer(e Entry) *Entry {
 	top := pp.Rollouts[0]
 	a, b := top.Rollout, e.Rollout
 	a.ID, b.ID = "", ""
-	if top.Private == e.Private && top.Platform == e.Platform && equalRollouts(a, b) {
+	if top.Plan != nil && e.Plan != nil && slices.Equal(top.Plan.Stages, e.Plan.Stages) {
+		b.To = a.To // it may have advanced meanwhile
+	}
+	if top.Private == e.Private && top.Cap == e.Cap && top.Platform == e.Platform && (top.Plan == nil) == (e.Plan == nil) && equalRollouts(a, b) {
 		return &top
 	}
 	return nil

@@ -17,6 +17,7 @@ const (
 	DefaultCheckAfter = 900       // seconds between two checks of a device
 	DefaultJitter     = 180       // seconds, added at random
 	DefaultLifetime   = 24 * 3600 // seconds that a state is valid
+	DefaultSpread     = 600       // seconds over which devices spread what they do when they are told of a change
 )
 
 // How much of the past a policy keeps.
@@ -28,6 +29,8 @@ const (
 // Policy is the document in store.Channel.Policy.
 type Policy struct {
 	Timing   Timing                    `json:"timing,omitzero"`
+	Guard    Guard                     `json:"guard,omitzero"`
+	Freeze   *Freeze                   `json:"freeze,omitempty"`
 	Packages map[string]*PackagePolicy `json:"packages,omitempty"`
 }
 
@@ -36,6 +39,7 @@ type Timing struct {
 	CheckAfter int `json:"checkAfter,omitempty" doc:"Seconds between two checks of a device"`
 	Jitter     int `json:"jitter,omitempty" doc:"Seconds that devices add at random; -1 for none"`
 	Lifetime   int `json:"lifetime,omitempty" doc:"Seconds that a signed state is valid; it is signed again at half of it"`
+	Spread     int `json:"spread,omitempty" doc:"Seconds over which devices that are told of a change spread their checks; a tenth when it is urgent"`
 }
 
 // PackagePolicy is what is decided for one package, over all platforms.
@@ -54,6 +58,8 @@ type Entry struct {
 	Notes    string          `json:"notes,omitempty"`
 	By       string          `json:"by,omitempty"`
 	Created  slipstream.Time `json:"created"`
+	Plan     *Plan           `json:"plan,omitempty"`
+	Cap      int64           `json:"cap,omitempty"` // devices that may take it, 0 = no bound; Rollout.Grant goes with it
 }
 
 // Withdrawal makes devices of a platform leave a release. Platform "any" means all.
@@ -82,6 +88,15 @@ type Past struct {
 	Size     int64              `json:"size"`
 	Platform string             `json:"platform"`
 	Runtime  slipstream.Runtime `json:"runtime"`
+}
+
+// SpreadOf is over how many seconds the devices of a channel spread what they do when they are told of a change.
+func SpreadOf(c store.Channel) int {
+	p, err := PolicyOf(c)
+	if err != nil || p.Timing.Spread == 0 {
+		return DefaultSpread
+	}
+	return p.Timing.Spread
 }
 
 // PolicyOf reads a channel's policy.
@@ -203,6 +218,8 @@ func (t Timing) Check() error {
 		return slipstream.Invalidf("checkAfter %d: must be between 10 seconds and 30 days", t.CheckAfter)
 	case t.Jitter < -1 || t.Jitter > 30*24*3600:
 		return slipstream.Invalidf("jitter %d: must be between 0 seconds and 30 days", t.Jitter)
+	case t.Spread < 0 || t.Spread > 3600:
+		return slipstream.Invalidf("spread %d: must be between 1 second and an hour", t.Spread)
 	case t.Lifetime != 0 && (t.Lifetime < 600 || t.Lifetime > 30*24*3600):
 		return slipstream.Invalidf("lifetime %d: must be between 10 minutes and 30 days", t.Lifetime)
 	}

@@ -377,6 +377,61 @@ func TestARolloutThatNobodyCouldGetIsRefused(t *testing.T) {
 	if !errors.Is(err, slipstream.ErrInvalid) || slipstream.HintOf(err) == "" {
 		t.Errorf("%v", err)
 	}
+	_, err = w.service.StartRollout(w.ctx, "ann", "shop", one.Release.Digest, rollout.Offer{Channel: "production", To: 100, Cap: -5})
+	if !errors.Is(err, slipstream.ErrInvalid) {
+		t.Errorf("a cap below nothing: %v", err)
+	}
+}
+
+func TestACapStandsInTheStateUntilItIsTakenAway(t *testing.T) {
+	w := newWorld(t)
+	one := w.publish(1)
+	offer := rollout.Offer{Channel: "production", To: slipstream.FullShare, Cap: 500}
+	done, err := w.service.StartRollout(w.ctx, "ann", "shop", one.Release.Digest, offer)
+	w.must(err)
+	id := done.Rollout.ID
+	stands := func(when string, capacity int64) {
+		t.Helper()
+		var caps map[string]int64
+		w.view(func(tx store.Tx) error {
+			c, err := tx.Channels().Get(w.ctx, "shop", "production")
+			w.must(err)
+			p, err := rollout.PolicyOf(c)
+			w.must(err)
+			caps = p.Caps()
+			return nil
+		})
+		got := w.state("any").Packages["main"].Rollouts[0]
+		if got.ID != id || got.Grant != (capacity > 0) || caps[id] != capacity || len(caps) > 1 {
+			t.Errorf("%s: rollout %+v, caps %v", when, got, caps)
+		}
+	}
+	stands("started", 500)
+	same, err := w.service.StartRollout(w.ctx, "ann", "shop", one.Release.Digest, offer)
+	w.must(err)
+	if same.Rollout.ID != id {
+		t.Error("the same offer again is another rollout")
+	}
+	last := w.state("any").Epoch
+	edit := func(capacity int64) error {
+		_, err := w.service.Edit(w.ctx, "ann", "shop", "production", id, rollout.Change{Cap: &capacity})
+		return err
+	}
+	w.must(edit(600))
+	stands("raised", 600)
+	if w.state("any").Epoch <= last {
+		t.Error("those who found it full do not hear of more places")
+	}
+	if err := edit(-1); !errors.Is(err, slipstream.ErrInvalid) {
+		t.Errorf("a cap below nothing: %v", err)
+	}
+	stands("refused", 600)
+	w.must(edit(0))
+	stands("taken away", 0)
+	w.must(edit(7))
+	_, err = w.service.Finish(w.ctx, "ann", "shop", "production", id)
+	w.must(err)
+	stands("finished", 0)
 }
 
 func TestAChannelIsChanged(t *testing.T) {

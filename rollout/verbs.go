@@ -37,9 +37,16 @@ func (e *Entry) check() error {
 		return slipstream.Invalidf("salt is longer than %d bytes", slipstream.MaxNameLength)
 	case len(e.Notes) > MaxNotes:
 		return slipstream.Invalidf("notes are longer than %d bytes", MaxNotes)
+	case e.Cap < 0 || e.Cap > slipstream.MaxSafeInteger:
+		return slipstream.Invalidf("cap %d: must be a number of devices, or 0 for no bound", e.Cap)
 	}
 	if err := CheckApply(e.Apply); err != nil {
 		return err
+	}
+	if e.Plan != nil {
+		if err := e.Plan.Check(); err != nil {
+			return err
+		}
 	}
 	return CheckWhen(e.When, e.Private)
 }
@@ -141,16 +148,22 @@ func (p *Policy) Resume(id string) error {
 	return nil
 }
 
-// Finish gives the release to every device that the rollout's conditions name, without a control group.
+// Finish gives the release to every device that the rollout's conditions name, without a control group and a plan. A
+// paused rollout is resumed by it; a halted one must be resumed first, by somebody who has seen the evidence.
 func (p *Policy) Finish(id string) error {
-	if err := p.Resume(id); err != nil {
-		return err
-	}
 	pkg, e, err := p.Find(id)
 	if err != nil {
 		return err
 	}
-	e.From, e.To, e.Control, e.Grant = 0, slipstream.FullShare, 0, false
+	if e.Hold == slipstream.HoldHalted {
+		return slipstream.Hint(fmt.Errorf("rollout %s is halted: %w", id, slipstream.ErrConflict),
+			"look at the evidence by `slipstream rollout replay %s`, then `slipstream rollout resume %s`", id, id)
+	}
+	if err := p.Resume(id); err != nil {
+		return err
+	}
+	e.From, e.To, e.Control, e.Plan = 0, slipstream.FullShare, 0, nil
+	e.limit(0)
 	return p.pkg(pkg).checkOverlap(e)
 }
 
@@ -184,6 +197,8 @@ type Change struct {
 	When    *[]slipstream.Condition
 	Control *int
 	Notes   *string
+	// Cap is how many devices may take the release; 0 takes the bound away. A lower one takes nothing back.
+	Cap *int64
 	// Retry lets devices that gave the release up try it once more.
 	Retry bool
 }
@@ -206,10 +221,29 @@ func (p *Policy) Edit(id string, c Change) error {
 	if c.Notes != nil {
 		e.Notes = *c.Notes
 	}
+	if c.Cap != nil {
+		e.limit(*c.Cap)
+	}
 	if c.Retry {
 		e.Retry++
 	}
 	return e.check()
+}
+
+// limit sets how many devices may take the release; 0 = no bound.
+func (e *Entry) limit(devices int64) { e.Cap, e.Grant = devices, devices != 0 }
+
+// Caps are the rollouts of a channel that have a cap, by id.
+func (p *Policy) Caps() map[string]int64 {
+	caps := map[string]int64{}
+	for _, pp := range p.Packages {
+		for i := range pp.Rollouts {
+			if e := &pp.Rollouts[i]; e.Grant {
+				caps[e.ID] = e.Cap
+			}
+		}
+	}
+	return caps
 }
 
 // Withdraw makes devices leave a release.
@@ -297,7 +331,8 @@ func (pp *PackagePolicy) inForce(b Back) Entry {
 	}
 	e.Rollout.ID, e.Manifest, e.Seq, e.Version = b.ID, b.Target.Digest, b.Target.Seq, b.Target.Version
 	e.Size, e.Runtime = b.Target.Size, b.Target.Runtime
-	e.Salt, e.From, e.To, e.Control, e.Hold, e.Grant = "", 0, slipstream.FullShare, 0, "", false
+	e.Salt, e.From, e.To, e.Control, e.Hold, e.Plan = "", 0, slipstream.FullShare, 0, "", nil
+	e.limit(0)
 	e.By, e.Notes, e.Created = b.By, b.Reason, slipstream.At(b.At)
 	e.Platform = b.Platform // elsewhere nothing is withdrawn, so what is newer there stays on top
 	return e

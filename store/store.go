@@ -27,6 +27,8 @@ type Store interface {
 	Reports() Reports
 	// Jobs is the queue of background work.
 	Jobs() Jobs
+	// Grants are the places in rollouts with a cap.
+	Grants() Grants
 	// Watch calls changed soon (within a second) after any committed Update, of this process or of another node, and
 	// once at the start; several changes may be told by one call. It returns ctx's error when ctx ends.
 	Watch(ctx context.Context, changed func()) error
@@ -177,6 +179,8 @@ type Rendition struct {
 // Log gives what the server writes down about what it does, in the same transaction as the doing.
 type Log interface {
 	Audit() Audit
+	Evidence() Evidence
+	Alerts() Alerts
 }
 
 // AuditEntry is one change. Hash = sha256 over the previous hash and this entry's fields (see ChainHash), so a removed
@@ -281,4 +285,7 @@ type Reports interface {
 	Forget(ctx context.Context, app, device string) (int64, error)
 	// Expire deletes events received before t; counts stay.
 	Expire(ctx context.Context, t time.Time) (int64, error)
+	// Trials is the log of enrolments and outcomes; Fleet what the devices run and how it goes. Both are filled by Append.
+	Trials() Trials
+	Fleet() Fleet
 }

@@ -118,6 +118,7 @@ func ChangeChannel(s State, env Env, channel string) (State, []slipstream.Event)
 	if t.Trial != nil {
 		t.endTrial(slipstream.ReasonChannelChanged, false)
 	}
+	t.dropControls(slipstream.ReasonChannelChanged, func(Control) bool { return true })
 	t.Staged, t.Controls, t.Enrolled = nil, nil, nil
 	for pkg, p := range t.Packages {
 		p.Anchor, p.Foreign = nil, p.Official != nil

@@ -29,15 +29,20 @@ func (t *step) tell(e slipstream.Event) { t.events = append(t.events, e) }
 func (t *step) tellMembers(members map[string]Release, e slipstream.Event) {
 	for _, pkg := range slices.Sorted(maps.Keys(members)) {
 		r := members[pkg]
-		e.Package, e.Release, e.Rollout, e.Arm = pkg, r.Digest, r.Rollout, ""
-		if r.Rollout != "" {
-			e.Arm = slipstream.ArmTreatment
-		}
+		e.Package, e.Release, e.Rollout, e.Arm = pkg, r.Digest, r.Rollout, treated(r)
 		if e.Kind == slipstream.KindRolledBack {
 			e.Running = t.Running(t.env, pkg).Digest
 		}
 		t.tell(e)
 	}
+}
+
+// treated is the arm of a device that takes r.
+func treated(r Release) string {
+	if r.Rollout == "" {
+		return ""
+	}
+	return slipstream.ArmTreatment
 }
 
 // Stage puts a set of verified, durable releases in line for the next cold start. Waiting sets that share a package

@@ -152,7 +152,7 @@ func (t *step) enter(scope []string) {
 		}
 		if pkg, err := t.unmet(set.Members); err != nil {
 			t.tell(slipstream.Event{Kind: slipstream.KindFailed, Stage: "start", Package: pkg, Release: set.Members[pkg].Digest,
-				Rollout: set.Members[pkg].Rollout, Reason: slipstream.ReasonRequires, Detail: err.Error()})
+				Rollout: set.Members[pkg].Rollout, Arm: treated(set.Members[pkg]), Reason: slipstream.ReasonRequires, Detail: err.Error()})
 			continue
 		}
 		t.Trial = &Trial{Set: set}
@@ -395,7 +395,7 @@ func (t *step) leaveOfficialSet(newest Release, st Start, reason slipstream.Reas
 }
 
 func (t *step) startControls(st Start) {
-	t.Controls = slices.DeleteFunc(t.Controls, func(c Control) bool {
+	t.dropControls(slipstream.ReasonDisplaced, func(c Control) bool {
 		d, runs := st.Runs[c.Package]
 		return runs && d != c.Release
 	})
@@ -410,6 +410,19 @@ func (t *step) startControls(st Start) {
 			t.tell(c.event(slipstream.KindStarted, ""))
 		}
 	}
+}
+
+// dropControls ends memberships without a verdict: what was to be judged does not run any more.
+func (t *step) dropControls(reason slipstream.Reason, drop func(Control) bool) {
+	t.Controls = slices.DeleteFunc(t.Controls, func(c Control) bool {
+		if !drop(c) {
+			return false
+		}
+		over := c.event(slipstream.KindFailed, reason)
+		over.Stage = "trial"
+		t.tell(over)
+		return true
+	})
 }
 
 func (t *step) judgeControls(st Start, ev Evidence, detail string) {

@@ -227,6 +227,12 @@ func officials() []story {
 			storyStep{"enroll main roll control", ""}, storyStep{"start c", ""}, storyStep{"confirm c", "+confirmed main r2 (control)"},
 			storyStep{"start d", "+no started"},
 		)...),
+		tell("a control device takes something else", "what a control device does not run any more is not judged", tr, with(
+			storyStep{"enroll main roll control", ""}, storyStep{"stage main=r3", ""},
+			storyStep{"start c", "runs r3"}, storyStep{"confirm c", "+confirmed main r3 … +no failed"},
+			storyStep{"start d", "+failed main r2 (control): displaced"},
+			storyStep{"enroll main roll2 control", ""}, storyStep{"channel beta", "+failed main r3 (control): channel_changed"},
+		)...),
 	}
 }
 

@@ -42,17 +42,18 @@ func newChannelCommand(t *tool) *cobra.Command {
 		Use: "channel", Short: "Make channels and look at them", Args: noSubcommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newChannelCreate(t), newChannelList(t), newChannelShow(t), newChannelSet(t))
+	c.AddCommand(newChannelCreate(t), newChannelList(t), newChannelShow(t), newChannelSet(t), newChannelFreeze(t, true), newChannelFreeze(t, false))
 	return c
 }
 
 // timingFlags are the flags of a channel's timing.
-type timingFlags struct{ checkAfter, jitter, lifetime time.Duration }
+type timingFlags struct{ checkAfter, jitter, lifetime, spread time.Duration }
 
 func (f *timingFlags) define(c *cobra.Command) {
 	c.Flags().DurationVar(&f.checkAfter, "check-after", rollout.DefaultCheckAfter*time.Second, "time between two checks of a device")
 	c.Flags().DurationVar(&f.jitter, "jitter", rollout.DefaultJitter*time.Second, "time that devices add at random")
 	c.Flags().DurationVar(&f.lifetime, "lifetime", rollout.DefaultLifetime*time.Second, "how long a signed state is valid; it is signed again at half of it")
+	c.Flags().DurationVar(&f.spread, "spread", rollout.DefaultSpread*time.Second, "time over which devices that are told of a change spread their checks; a tenth when it is urgent")
 }
 
 // timing is t with what the user said.
@@ -67,6 +68,9 @@ func (f *timingFlags) timing(c *cobra.Command, t rollout.Timing) rollout.Timing 
 	}
 	if c.Flags().Changed("lifetime") {
 		t.Lifetime = int(f.lifetime / time.Second)
+	}
+	if c.Flags().Changed("spread") {
+		t.Spread = max(int(f.spread/time.Second), 1)
 	}
 	return t
 }
@@ -178,9 +182,10 @@ func printChannel(w io.Writer, ch api.Channel) {
 func newChannelSet(t *tool) *cobra.Command {
 	var a at
 	var f timingFlags
+	var g guardFlags
 	var display string
 	c := &cobra.Command{
-		Use: "set NAME", Short: "Change a channel's display name or timing", Args: exactly(1, "one channel"),
+		Use: "set NAME", Short: "Change a channel's display name, timing or guard", Args: exactly(1, "one channel"),
 		Example: "  slipstream channel set production --check-after 5m --jitter 1m",
 		RunE: func(c *cobra.Command, args []string) error {
 			server, err := t.on(&a)
@@ -192,7 +197,10 @@ func newChannelSet(t *tool) *cobra.Command {
 				return fmt.Errorf("read channel: %w", err)
 			}
 			timing := f.timing(c, have.Policy.Timing)
-			ch := api.ChannelChange{Timing: &timing}
+			ch := api.ChannelChange{Guard: g.change(c, have.Policy.Guard)}
+			if timing != have.Policy.Timing {
+				ch.Timing = &timing
+			}
 			if c.Flags().Changed("display") {
 				ch.Display = &display
 			}
@@ -205,6 +213,7 @@ func newChannelSet(t *tool) *cobra.Command {
 	}
 	c.Flags().StringVar(&a.app, "app", "", "app (default: the only app known here)")
 	c.Flags().StringVar(&display, "display", "", "display name")
+	g.define(c)
 	f.define(c)
 	t.serverFlags(c)
 	return c

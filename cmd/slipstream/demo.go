@@ -23,16 +23,32 @@ const demoPatience = 60 * time.Second // for any one thing that the demo waits f
 
 func newDemoCommand(t *tool) *cobra.Command {
 	d := demo{t: t}
+	var rollouts bool
+	devices := 10_000
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole way on this machine in about a minute",
 		Long: `Demo starts a server on embedded storage in a temporary folder, makes an app with keys, publishes four releases of a
 small web shop, and runs it on three kiosks that keep themselves up to date. The third release is broken: the kiosk that
 takes it goes back by itself. Everything shown is done by the commands that are printed; nothing outside the folder is
-touched.`,
+touched.
+
+With --rollout it shows the guard instead: 10,000 simulated devices get a good release by a plan, and a bad one, which is
+stopped after a handful. The exit code is 0 only when it happened so.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return d.run(c.Context()) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !rollouts {
+				return d.run(c.Context())
+			}
+			if devices < 1000 {
+				return usageError{slipstream.Invalidf("devices %d: at least 1000, or the first stage has none", devices)}
+			}
+			d.pace = 0
+			return (&rolloutDemo{demo: d, devices: devices}).run(c.Context())
+		},
 	}
+	c.Flags().BoolVar(&rollouts, "rollout", false, "show how a plan and the guard treat a good and a bad release")
+	c.Flags().IntVar(&devices, "devices", devices, "how many simulated devices, with --rollout")
 	c.Flags().BoolVar(&d.keep, "keep", false, "leave everything running at the end, until interrupted")
 	c.Flags().DurationVar(&d.pace, "pace", 2500*time.Millisecond, "time between steps, for reading")
 	return c
@@ -147,7 +163,7 @@ func (d *demo) second(ctx context.Context) error {
 }
 
 func (d *demo) broken(ctx context.Context) error {
-	d.title("Release 1.2.0 is broken: a promotion of 120 %. Two crashes, and the kiosk goes back by itself, asking nobody")
+	d.title("Release 1.2.0 is broken: a promotion of 120 %%. Two crashes, and the kiosk goes back by itself, asking nobody")
 	row, err := d.publish(ctx, "1.2.0")
 	if err != nil {
 		return err
@@ -268,7 +284,9 @@ func (d *demo) out() io.Writer {
 	return d.t.stdout
 }
 
-func (d *demo) title(text string) { fmt.Fprintf(d.out(), "\n== %s ==\n", text) }
+func (d *demo) title(format string, args ...any) {
+	fmt.Fprintf(d.out(), "\n== "+format+" ==\n", args...)
+}
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out(), "  "+format+"\n", args...) }
 

@@ -19,6 +19,7 @@ import (
 
 func newPublishCommand(t *tool) *cobra.Command {
 	var f publishFlags
+	var h hermesFlags
 	c := &cobra.Command{
 		Use:   "publish PATH",
 		Short: "Sign a folder, file or zip as a release, upload it and offer it on a channel",
@@ -49,10 +50,15 @@ or one folder above, may hold the flags that stay the same: {"app": "shop", "run
 			if err != nil {
 				return err
 			}
-			return t.publish(c.Context(), &f, req, args[0])
+			path, closeCopy, err := t.compileHermes(c.Context(), &h, req, args[0])
+			if err != nil {
+				return err
+			}
+			return errors.Join(t.publish(c.Context(), &f, req, path), closeCopy())
 		},
 	}
 	f.define(c)
+	h.define(c)
 	t.rootFlag(c, &f.root)
 	t.serverFlags(c)
 	return c

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,10 +29,12 @@ type publishFlags struct {
 	dryRun, embedded, noRollout, private                       bool
 	partialOut, manifest, root                                 string
 	easyclick                                                  string // folder of an EasyClick project
+	plan                                                       planFlags
 	minSeq                                                     int64
 }
 
 func (f *publishFlags) define(c *cobra.Command) {
+	f.plan.define(c)
 	fs := c.Flags()
 	fs.StringVar(&f.app, "app", "", "app (default: from "+publish.SettingsFile+", or the only app known here)")
 	fs.StringVar(&f.pkg, "package", slipstream.DefaultPackage, "package inside the app")
@@ -73,7 +76,7 @@ func applyModes() []string {
 
 // settable are the flags that a slipstream.json may give: those that stay the same from release to release.
 func settable() []string {
-	return []string{"app", "package", "channel", "runtime", "fingerprint", "platform", "entry", "kind", "requires", "data-reads", "data-writes", "control", "mode", "priority"}
+	return []string{"app", "package", "channel", "runtime", "fingerprint", "platform", "entry", "kind", "requires", "data-reads", "data-writes", "control", "mode", "priority", "hermes-base", "hermes-bundle", "hermesc"}
 }
 
 // readSettings gives the flags that the user did not set the values of the nearest slipstream.json, in folder or the
@@ -226,6 +229,9 @@ func (f *publishFlags) rollout() (*publish.NewRollout, error) {
 	r := &publish.NewRollout{Channel: f.channel, Salt: f.salt, Apply: f.apply, Private: f.private}
 	var err error
 	if r.To, err = publish.ParseShare(f.share); err != nil {
+		return nil, err
+	}
+	if r.Plan, err = f.plan.read(time.Now()); err != nil {
 		return nil, err
 	}
 	if f.control != "" {

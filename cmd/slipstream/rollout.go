@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,14 +33,17 @@ force, "slipstream rollback".`,
 		Args: noSubcommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newRolloutStart(t), newRolloutShare(t), newRolloutEdit(t), newRolloutMove(t), newRolloutShow(t))
+	c.AddCommand(newRolloutStart(t), newRolloutShare(t), newRolloutEdit(t), newRolloutMove(t), newRolloutShow(t), newRolloutCompare(t),
+		newRolloutStage(t), newRolloutFinish(t), newRolloutReplay(t))
 	for _, v := range []struct {
 		use, short, said string
 		change           func() api.RolloutChange
 	}{
 		{"pause", "Stop new devices taking the release", "is paused", func() api.RolloutChange { return api.RolloutChange{Hold: said(slipstream.HoldPaused)} }},
 		{"resume", "Take a pause or a halt back", "goes on", func() api.RolloutChange { return api.RolloutChange{Hold: said("none")} }},
-		{"finish", "Give the release to every device that the conditions name", "is finished", func() api.RolloutChange { return api.RolloutChange{Finish: true} }},
+		{"skip", "Put the next stage of the plan in force at once", "is a stage further", func() api.RolloutChange { return api.RolloutChange{Skip: true} }},
+		{"freeze", "Keep the plan where it is; the guard and people still act", "stays where it is", func() api.RolloutChange { return api.RolloutChange{Freeze: yes(true)} }},
+		{"thaw", "Let a frozen plan go on", "goes on", func() api.RolloutChange { return api.RolloutChange{Freeze: yes(false)} }},
 		{"end", "Take the rollout off the list; devices that run its release keep it", "is off the list", func() api.RolloutChange { return api.RolloutChange{End: true} }},
 		{"retry", "Let devices that gave the release up try it once more", "may be tried once more", func() api.RolloutChange { return api.RolloutChange{Retry: true} }},
 	} {
@@ -49,6 +53,8 @@ force, "slipstream rollback".`,
 }
 
 func said(s string) *string { return &s }
+
+func yes(b bool) *bool { return &b }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
@@ -123,9 +129,11 @@ type offerFlags struct {
 	apply                             slipstream.Apply
 	private                           bool
 	at                                int
+	plan                              planFlags
 }
 
 func (f *offerFlags) define(c *cobra.Command) {
+	f.plan.define(c)
 	fs := c.Flags()
 	fs.StringVar(&f.share, "share", "100%", "share of the devices")
 	fs.StringVar(&f.from, "from", "0%", "where the share begins, for the arms of one test")
@@ -164,7 +172,10 @@ func (f *offerFlags) start() (s api.StartRollout, err error) {
 	if s.Control, err = parseControl(f.control); err != nil {
 		return s, err
 	}
-	s.When, err = parseWhen(f.when)
+	if s.When, err = parseWhen(f.when); err != nil {
+		return s, err
+	}
+	s.Plan, err = f.plan.read(time.Now())
 	return s, err
 }
 
@@ -400,9 +411,9 @@ func printRollouts(w io.Writer, pp *rollout.PackagePolicy, list []rollout.Entry)
 		return
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ROLLOUT\tVERSION\tSEQ\tPLATFORM\tRUNTIME\tSHARE\tSTANDS\tCONDITIONS\tSTARTED")
+	fmt.Fprintln(tw, "ROLLOUT\tVERSION\tSEQ\tPLATFORM\tRUNTIME\tSHARE\tPLAN\tSTANDS\tCONDITIONS\tSTARTED")
 	for _, e := range list {
-		fmt.Fprintf(tw, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", e.ID, e.Version, e.Seq, e.Platform, e.Runtime, shareText(e), stands(pp, e),
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.ID, e.Version, e.Seq, e.Platform, e.Runtime, shareText(e), planText(e), stands(pp, e),
 			conditionsText(e), e.Created.UTC().Format("2006-01-02 15:04"))
 	}
 	tw.Flush()
@@ -447,7 +458,7 @@ func printRollout(w io.Writer, e rollout.Entry) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"digest", string(e.Manifest)}, {"platform", e.Platform}, {"runtime", e.Runtime.String()}, {"share", shareText(e)},
-		{"control", rollout.Percent(e.Control)}, {"salt", e.PositionSalt()}, {"hold", dash(e.Hold)}, {"conditions", conditionsText(e)},
+		{"plan", planText(e)}, {"control", rollout.Percent(e.Control)}, {"salt", e.PositionSalt()}, {"hold", dash(e.Hold)}, {"conditions", conditionsText(e)},
 		{"mode", first(e.Apply.Mode, slipstream.ModeNextLaunch)}, {"priority", first(e.Apply.Priority, slipstream.PriorityNormal)},
 		{"mandatory", strconv.FormatBool(e.Apply.Mandatory)}, {"private", strconv.FormatBool(e.Private)}, {"retry", strconv.Itoa(e.Retry)},
 		{"started", e.Created.Format(slipstream.TimeLayout) + " by " + dash(e.By)}, {"notes", dash(e.Notes)},

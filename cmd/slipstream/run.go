@@ -23,6 +23,7 @@ type runFlags struct {
 	deviceFlags
 	confirm, onUpdate, restart     string
 	confirmAfter, hangAfter, grace time.Duration
+	live                           bool
 }
 
 func newRunCommand(t *tool) *cobra.Command {
@@ -60,6 +61,7 @@ hangs.`,
 	fl.StringVar(&f.confirm, "confirm", confirmAlive, "what confirms a release: alive, exit0, fd:N or command")
 	fl.DurationVar(&f.confirmAfter, "confirm-after", 10*time.Second, "how long the program must live to confirm by being alive")
 	fl.DurationVar(&f.hangAfter, "hang-after", 0, "watchdog: time without a sign of life (0 = none)")
+	fl.BoolVar(&f.live, "live", false, "let the server tell of changes as they happen; where it cannot, polling does")
 	fl.DurationVar(&f.grace, "grace", 10*time.Second, "time between asking the program to stop and ending it")
 	fl.StringVar(&f.onUpdate, "on-update", onUpdateRestart, "when a release is staged: restart, next or ask-child")
 	fl.StringVar(&f.restart, "restart", restartOnFailure, "when the program ended: always, on-failure or never start it again")
@@ -90,6 +92,7 @@ func (t *tool) runProgram(ctx context.Context, f *runFlags, command []string, si
 	if err != nil {
 		return err
 	}
+	cfg.Live = f.live
 	events, changed := watch(&cfg)
 	c, err := client.Open(ctx, cfg)
 	if err != nil {

@@ -27,7 +27,10 @@ const defaultData = "./slipstream-data"
 
 // serveFlags are the flags of serve, as given; "" means environment, settings file, default.
 type serveFlags struct {
-	listen, data, database, blobs, baseURL, secret, proxies, retention, log string
+	listen, data, database, blobs, baseURL, secret, proxies, log string
+	guardEvery, patchRoot                                        string
+	reports                                                      reportFlags
+	tell                                                         tellFlags
 }
 
 func newServeCommand(t *tool) *cobra.Command {
@@ -58,7 +61,10 @@ first start, seals the keys that states are signed with: keep a copy, and give e
 	flags.StringVar(&f.baseURL, "base-url", "", "address under which devices reach this server, for what is printed")
 	flags.StringVar(&f.secret, "secret", "", "file of the server secret (default: secret in the data folder)")
 	flags.StringVar(&f.proxies, "trusted-proxies", "", "networks, by commas, whose X-Forwarded-For is believed")
-	flags.StringVar(&f.retention, "report-retention", "", "how long single reports are kept, counts stay (default 2160h)")
+	flags.StringVar(&f.guardEvery, "guard-every", "", "time between two looks of the guard at the rollouts (default 10s)")
+	flags.StringVar(&f.patchRoot, "ocrunner-root", "", "app/channel that the patch service's paths at the root of this server are for")
+	f.reports.define(c)
+	f.tell.define(c)
 	flags.StringVar(&f.log, "log", "", "debug, info, warn or error (default info)")
 	t.dataFlag(c, &f.data)
 	return c
@@ -72,13 +78,18 @@ func (t *tool) dataFlag(c *cobra.Command, to *string) {
 // serveConfig is everything that a server needs to know, checked.
 type serveConfig struct {
 	place
-	listen    string
-	baseURL   string
-	secret    string // file
-	proxies   []netip.Prefix
-	retention time.Duration
-	log       *slog.Logger
-	folder    *config.Folder // where URL and token are left; nil leaves them nowhere
+	listen  string
+	baseURL string
+	secret  string // file
+	proxies []netip.Prefix
+	reports reportSettings
+	tell    tellSettings
+	// guardEvery is the time between two looks of the guard; 0 is its default.
+	guardEvery time.Duration
+	// patchApp and patchChannel are those of the patch service at the root, "" for none.
+	patchApp, patchChannel string
+	log                    *slog.Logger
+	folder                 *config.Folder // where URL and token are left; nil leaves them nowhere
 }
 
 func (t *tool) serveConfig(f serveFlags) (serveConfig, error) {
@@ -106,11 +117,29 @@ func (t *tool) serveConfig(f serveFlags) (serveConfig, error) {
 		}
 		c.proxies = append(c.proxies, p)
 	}
-	var err error
-	if c.retention, err = parseAge(first(f.retention, t.env.Get("report-retention", "90d"))); err != nil {
-		return c, usageError{fmt.Errorf("report retention: %w", err)}
+	if err := c.guardAndPatches(first(f.guardEvery, t.env.Get("guard-every", "")), first(f.patchRoot, t.env.Get("ocrunner-root", ""))); err != nil {
+		return c, usageError{err}
 	}
-	return c, nil
+	var err error
+	if c.tell, err = f.tell.settings(t); err != nil {
+		return c, err
+	}
+	c.reports, err = f.reports.settings(t)
+	return c, err
+}
+
+func (c *serveConfig) guardAndPatches(every, root string) (err error) {
+	if every != "" {
+		if c.guardEvery, err = time.ParseDuration(every); err != nil || c.guardEvery < 100*time.Millisecond {
+			return slipstream.Invalidf("guard-every %q: must be a time of at least 100ms, like 10s", every)
+		}
+	}
+	if root == "" {
+		return nil
+	}
+	app, channel, _ := strings.Cut(root, "/")
+	c.patchApp, c.patchChannel = app, first(channel, slipstream.DefaultChannel)
+	return errors.Join(slipstream.CheckName("app", c.patchApp), slipstream.CheckName("channel", c.patchChannel))
 }
 
 func parseNetwork(s string) (netip.Prefix, error) {

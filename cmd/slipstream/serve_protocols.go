@@ -11,11 +11,14 @@ import (
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/protocol"
 	"github.com/slipstream-ota/slipstream/protocol/easyclick"
+	"github.com/slipstream-ota/slipstream/protocol/ocrunner"
 	"github.com/slipstream-ota/slipstream/store"
 )
 
 // protocols lists every foreign protocol; a new one is one line here and one in surfaces.
-func protocols() []protocol.Protocol { return []protocol.Protocol{easyclick.Protocol{}} }
+func protocols() []protocol.Protocol {
+	return []protocol.Protocol{easyclick.Protocol{}, ocrunner.Protocol{}}
+}
 
 // fitsProtocols refuses releases that the clients of a protocol which is on could not take.
 func fitsProtocols(ctx context.Context, tx store.Tx, m *slipstream.Manifest) error {
@@ -24,8 +27,9 @@ func fitsProtocols(ctx context.Context, tx store.Tx, m *slipstream.Manifest) err
 
 // foreign are the surfaces of the foreign protocols, by the first part of their paths.
 type foreign struct {
-	keepers  []*protocol.Keeper
+	running  []func(ctx context.Context) error
 	surfaces map[string]http.Handler
+	patches  *ocrunner.Server
 }
 
 // foreign puts the adapters on top of the device side.
@@ -33,7 +37,7 @@ func (c *serveConfig) foreign(o opened, decider protocol.Decider, bytes http.Han
 	f := &foreign{surfaces: map[string]http.Handler{}}
 	keep := func(p protocol.Protocol) func() *protocol.Catalogue {
 		k := protocol.NewKeeper(p, o.store, o.blobs, c.log)
-		f.keepers = append(f.keepers, k)
+		f.running = append(f.running, k.Run)
 		return k.Catalogue
 	}
 	trusted := c.trusted()
@@ -42,20 +46,30 @@ func (c *serveConfig) foreign(o opened, decider protocol.Decider, bytes http.Han
 		return err == nil && trusted != nil && trusted(host)
 	})
 	f.surfaces[easyclick.Name] = easyclick.New(easyclick.Config{Catalogue: keep(easyclick.Protocol{}), Decider: decider, Bytes: bytes, BaseURL: base, Log: c.log})
+	patches := keep(ocrunner.Protocol{})
+	tokens := ocrunner.NewTokens(o.links, o.store, nil, c.log)
+	increments := ocrunner.NewIncrements(patches, o.store, o.blobs, c.log)
+	f.running = append(f.running, tokens.Run, increments.Run)
+	f.patches = ocrunner.New(ocrunner.Config{Catalogue: patches, Decider: decider, Tokens: tokens, Bytes: bytes, Increments: increments,
+		RootApp: c.patchApp, RootChannel: c.patchChannel, Log: c.log})
+	f.surfaces[ocrunner.Name] = f.patches
 	return f
 }
 
 // run keeps what the adapters answer from fresh until ctx ends.
 func (f *foreign) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, k := range f.keepers {
-		group.Go(func() error { return k.Run(ctx) })
+	for _, run := range f.running {
+		group.Go(func() error { return run(ctx) })
 	}
 	return group.Wait()
 }
 
 // surface gives the adapter that a path belongs to, or nil.
 func (f *foreign) surface(path string) http.Handler {
+	if f.patches.AtRoot(path) {
+		return f.patches
+	}
 	name, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return f.surfaces[name]
 }

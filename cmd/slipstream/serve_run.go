@@ -15,10 +15,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/alert"
 	"github.com/slipstream-ota/slipstream/api"
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/blob"
@@ -72,7 +72,10 @@ type opened struct {
 	blobs blob.Store
 	keys  *rollout.Keys
 	salt  []byte // for the hashes of senders' networks
+	links []byte // for links that are good for a while
 	spool *api.Spool
+	// sealer keeps what only this server may read.
+	sealer *seal.Sealer
 }
 
 func (c *serveConfig) open(ctx context.Context) (o opened, err error) {
@@ -100,8 +103,15 @@ func (c *serveConfig) open(ctx context.Context) (o opened, err error) {
 	if o.keys, err = rollout.OpenKeys(ctx, o.store, secret); err != nil {
 		return o, err
 	}
+	if o.sealer, err = seal.New(secret); err != nil {
+		return o, err
+	}
+	o.store = alert.Watch(o.store, rollout.SpreadOf)
 	if o.salt, err = hkdf.Key(sha256.New, secret, nil, "slipstream networks", 32); err != nil {
 		return o, fmt.Errorf("derive salt: %w", err)
+	}
+	if o.links, err = hkdf.Key(sha256.New, secret, nil, "slipstream links", 32); err != nil {
+		return o, fmt.Errorf("derive key of links: %w", err)
 	}
 	o.spool, err = api.OpenSpool(filepath.Join(c.data, spoolFolder), nil)
 	return o, err
@@ -125,17 +135,23 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	tokens := auth.New(auth.Config{Store: o.store})
 	intake := outcome.NewIntake(o.store.Reports(), outcome.Config{Salt: o.salt})
 	containers := cfg.builder(o)
-	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted(), Wanted: containers.Want})
+	news, err := cfg.teller(ctx, o, metrics)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close(), o.store.Close())
+	}
+	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted(), ReportRate: cfg.reports.rate, Wanted: containers.Want,
+		Live: news.hub, Spread: rollout.SpreadOf})
 	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Jobs: containers, Spool: o.spool,
-		Log: cfg.log, Version: version, Sender: cfg.sender(), Protocols: protocols()})
+		Log: cfg.log, Version: version, Sender: cfg.sender(), Protocols: protocols(), Alerts: news.alerts})
 	adapters := cfg.foreign(o, devices, devices.Handler())
-	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), adapters, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})), cfg.log)
+	watcher := cfg.watcher(o, changes, news.looked)
+	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), adapters, news.metrics()), cfg.log)
 
 	// A restored database gets new epochs before any device asks.
 	resignOnce(ctx, changes, cfg.log)
 	r := &runningServer{url: urlOf(listener), done: make(chan struct{})}
 	if err := t.announce(ctx, cfg, r, tokens); err != nil {
-		return nil, errors.Join(err, listener.Close(), o.store.Close())
+		return nil, errors.Join(err, listener.Close(), news.close(), o.store.Close())
 	}
 
 	// Two lives: requests stop first; what they hand their work to stops when the last of them is over.
@@ -149,11 +165,13 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 		return httpx.Serve(answering, server, listener, drainTime)
 	})
 	group.Go(func() error { return devices.Run(answering) })
+	group.Go(func() error { return news.run(answering) })
 	group.Go(func() error { return intake.Run(working) })
 	group.Go(func() error { return containers.Run(answering) })
 	group.Go(func() error { return adapters.run(answering) })
+	group.Go(func() error { return watcher.Run(answering) })
 	group.Go(func() error { return resign(answering, changes, cfg.log) })
-	group.Go(func() error { return expireReports(answering, o.store.Reports(), cfg.retention, cfg.log) })
+	group.Go(func() error { return cfg.reports.expire(answering, o.store.Reports(), cfg.log) })
 	context.AfterFunc(failed, stop) // one part that cannot go on stops all
 	go func() {
 		defer close(r.done)
@@ -177,7 +195,7 @@ func routes(devices, admin http.Handler, adapters *foreign, metrics http.Handler
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, api.Base+"/"), strings.HasPrefix(path, "/v1/openapi"):
 			admin.ServeHTTP(w, r)
-		case path == "/metrics":
+		case path == "/metrics" && metrics != nil:
 			metrics.ServeHTTP(w, r)
 		default:
 			devices.ServeHTTP(w, r)
@@ -240,14 +258,6 @@ func resignOnce(ctx context.Context, changes *rollout.Service, log *slog.Logger)
 	if n > 0 {
 		log.LogAttrs(ctx, slog.LevelInfo, "states signed again", slog.Int("channels", n))
 	}
-}
-
-func expireReports(ctx context.Context, reports store.Reports, retention time.Duration, log *slog.Logger) error {
-	return every(ctx, expireEvery, func() {
-		if _, err := reports.Expire(ctx, time.Now().Add(-retention)); err != nil && ctx.Err() == nil {
-			log.LogAttrs(ctx, slog.LevelError, "old reports could not be removed", slog.Any("error", err))
-		}
-	})
 }
 
 func every(ctx context.Context, d time.Duration, fn func()) error {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,12 +17,23 @@ import (
 
 func newStatusCommand(t *tool) *cobra.Command {
 	var app string
+	var once bool
+	var every time.Duration
 	c := &cobra.Command{
 		Use: "status", Short: "Show what is in force, and what devices reported", Args: exactly(0, "no argument"),
+		Long: `Status shows every channel: what it offers, to which share, at which stage of its plan, what devices reported and what the
+guard makes of it. In a terminal it goes on and shows every change until you press Ctrl-C; otherwise, and with --once or
+--json, it prints once.`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if every < 100*time.Millisecond {
+				return usageError{slipstream.Invalidf("every %s: at least 100ms", every)}
+			}
 			server, err := t.client()
 			if err != nil {
 				return err
+			}
+			if terminal(t.stdout) && !once && !t.json {
+				return t.watchStatus(c.Context(), server, app, every)
 			}
 			s, err := server.Status(c.Context(), app)
 			if err != nil {
@@ -31,6 +43,8 @@ func newStatusCommand(t *tool) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "only this app")
+	c.Flags().BoolVar(&once, "once", false, "print once, in a terminal too")
+	c.Flags().DurationVar(&every, "every", time.Second, "time between two looks, in a terminal")
 	t.serverFlags(c)
 	return c
 }
@@ -49,7 +63,7 @@ func (t *tool) printStatus(w io.Writer, s api.Status) {
 		}
 		fmt.Fprintf(w, "%s (%s)\n", a.Name, root)
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(tw, "  CHANNEL\tEPOCH\tPACKAGE\tVERSION\tSEQ\tPLATFORM\tRUNTIME\tSHARE\tSTANDS\tDEVICES")
+		fmt.Fprintln(tw, "  CHANNEL\tEPOCH\tPACKAGE\tVERSION\tSEQ\tPLATFORM\tRUNTIME\tSHARE\tSTANDS\tDEVICES\tGUARD")
 		for _, c := range a.Channels {
 			printChannelStatus(tw, c)
 		}
@@ -63,19 +77,36 @@ func printChannelStatus(w io.Writer, c api.ChannelStatus) {
 	for _, p := range c.Packages {
 		for _, r := range p.Rollouts {
 			rows++
-			stands := "offered"
-			switch {
-			case r.Withdrawn:
-				stands = "withdrawn"
-			case r.Hold != "":
-				stands = r.Hold
-			}
-			fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.Epoch, p.Name, r.Version, r.Seq, r.Platform, r.Runtime, shareText(r.Entry), stands, devicesText(r.Devices))
+			fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.Epoch, p.Name, r.Version, r.Seq, r.Platform, r.Runtime, shareText(r.Entry),
+				standing(r), devicesText(r.Devices), guardText(r))
 		}
 	}
 	if rows == 0 {
-		fmt.Fprintf(w, "  %s\t%d\t-\t-\t-\t-\t-\t-\tnothing offered\t-\n", c.Name, c.Epoch)
+		fmt.Fprintf(w, "  %s\t%d\t-\t-\t-\t-\t-\t-\tnothing offered\t-\t-\n", c.Name, c.Epoch)
 	}
+}
+
+func standing(r api.RolloutStatus) string {
+	switch {
+	case r.Withdrawn:
+		return "withdrawn"
+	case r.Hold != "":
+		return r.Hold
+	}
+	return "offered"
+}
+
+// guardText is what the guard makes of a rollout, with the evidence against it where there is some.
+func guardText(r api.RolloutStatus) string {
+	if r.Guard == nil {
+		return "-"
+	}
+	v := r.Guard.Verdict
+	text := strings.ReplaceAll(string(v.Level), "_", " ")
+	if v.E >= 2 {
+		text += fmt.Sprintf(", evidence %.0f of %.0f", min(v.E, 9999), v.Threshold)
+	}
+	return text
 }
 
 func devicesText(counts map[slipstream.Kind]int64) string {

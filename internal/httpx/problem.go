@@ -120,7 +120,7 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 		body = []byte(`{"type":"about:blank","status":500,"code":"internal"}`)
 	}
 	h := w.Header()
-	for _, stale := range []string{"Etag", "Repr-Digest", "Accept-Ranges", "Last-Modified"} {
+	for _, stale := range []string{"Etag", "Repr-Digest", "Accept-Ranges", "Last-Modified", "Content-Encoding", "Use-As-Dictionary"} {
 		h.Del(stale)
 	}
 	if p.Status != http.StatusRequestedRangeNotSatisfiable {

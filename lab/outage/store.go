@@ -116,6 +116,21 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 // Reports fail while the database is away.
 func (s *Store) Reports() store.Reports { return reports{s.Store.Reports(), s} }
 
+// Grants fail while the database is away.
+func (s *Store) Grants() store.Grants { return grants{s.Store.Grants(), s} }
+
+type grants struct {
+	store.Grants
+	s *Store
+}
+
+func (g grants) Take(ctx context.Context, batch []store.GrantRequest) ([]bool, error) {
+	if err := g.s.gone(ctx); err != nil {
+		return nil, err
+	}
+	return g.Grants.Take(ctx, batch)
+}
+
 type reports struct {
 	store.Reports
 	s *Store

@@ -25,7 +25,7 @@ func Cases() []Case {
 
 // Attacks are all of them, by family.
 func Attacks() []Attack {
-	return slices.Concat(peace(), forged(), strict(), misdirected(), mislabelled(), unfit(), roots(), rotations(), epochs(), replays(), downgrades(), network(), floods())
+	return slices.Concat(peace(), forged(), strict(), misdirected(), mislabelled(), unfit(), roots(), rotations(), epochs(), replays(), downgrades(), extraneous(), mirrors(), staged(), nulls(), network(), floods())
 }
 
 // peace is the case in which nobody attacks: whatever fails it proves nothing about attacks.

@@ -110,29 +110,21 @@ func (s *siege) limit(path string) int64 {
 // Bodies are all cases in which a body is not what it should be.
 func Bodies() []Case {
 	attacks := append(network(), floods()...)
-	for _, what := range append(documents(), document{"next root", aboutRoots, true}) {
+	for _, what := range documents() {
 		for name, change := range map[string]func(body []byte) []byte{
 			"repeated":               func(b []byte) []byte { return append(bytes.Clone(b), b...) },
 			"a byte longer":          func(b []byte) []byte { return append(bytes.Clone(b), ' ') },
 			"a megabyte longer":      func(b []byte) []byte { return append(bytes.Clone(b), make([]byte, 1<<20)...) },
 			"eight megabytes longer": func(b []byte) []byte { return append(bytes.Clone(b), bytes.Repeat([]byte("{"), 8<<20)...) },
 		} {
-			a := Attack{Name: "body: " + what.name + ": " + name, Any: !what.lands}
-			if what.lands {
-				a.Runs = "next"
-			}
-			if name == "a byte longer" && (what.part == aboutState || what.part == aboutManifests) {
-				a.Any, a.Runs = false, "next" // a space behind the envelope is no part of what was signed
-			}
-			a.strike = func(s *siege) error {
-				s.origin.offer(s.next)
-				s.wait(rootLife / 100) // the device asks for newer roots again
-				s.also(func(x *exchange) {
-					if what.met(x) {
-						x.body = change(x.body)
-					}
-				})
-				return nil
+			a := what.attack("body: "+what.name+": "+name, func(_ *siege, x *exchange) { x.body = change(x.body) })
+			if name == "a byte longer" {
+				switch what.part { // a space behind the envelope is no part of what was signed
+				case aboutState, aboutManifests:
+					a.Any, a.Runs = false, "next"
+				case aboutRoots:
+					a.Root = 2
+				}
 			}
 			attacks = append(attacks, a)
 		}

@@ -24,9 +24,9 @@ type read struct {
 	take func(raw []byte) (taken []byte, err error)
 }
 
-// Flips changes single bits of everything that a device reads of a small release, and cuts it off after every byte. All
-// asks for all eight bits of every byte, else it is one, chosen by seed; Most bounds the changes to one thing, 0 for no
-// bound, and takes them evenly spread.
+// Flips changes single bytes of everything that a device reads of a small release, and cuts it off after every byte. All
+// puts every other value in the place of every byte, else one bit is changed, chosen by seed; Most bounds the places in
+// one thing, 0 for no bound, and takes them evenly spread.
 type Flips struct {
 	Seed uint64
 	All  bool
@@ -61,12 +61,14 @@ func (f Flips) Run(ctx context.Context) (Outcome, error) {
 		}
 		before := same
 		for _, at := range f.places(len(r.raw)) {
-			bits := []uint{uint(random.IntN(8))}
+			differences := []byte{1 << random.IntN(8)}
 			if f.All {
-				bits = []uint{0, 1, 2, 3, 4, 5, 6, 7}
+				differences = everyDifference()
 			}
-			for _, bit := range bits {
-				try(fmt.Sprintf("bit %d of byte %d changed", bit, at), flipped(r.raw, at, bit))
+			for _, x := range differences {
+				changed := bytes.Clone(r.raw)
+				changed[at] ^= x
+				try(fmt.Sprintf("byte %d changed from %#02x to %#02x", at, r.raw[at], changed[at]), changed)
 			}
 			cuts++
 			try(fmt.Sprintf("cut off after %d bytes", at), r.raw[:at])
@@ -79,8 +81,17 @@ func (f Flips) Run(ctx context.Context) (Outcome, error) {
 		}
 	}
 	slices.Sort(shares)
-	out.Detail = fmt.Sprintf("%d changed bits and %d cuts of %d things, without effect %d %v", out.Tried-cuts, cuts, len(things), same, shares)
+	out.Detail = fmt.Sprintf("%d changed bytes and %d cuts of %d things, without effect %d %v", out.Tried-cuts, cuts, len(things), same, shares)
 	return out, nil
+}
+
+// everyDifference makes all other values of a byte.
+func everyDifference() []byte {
+	var out []byte
+	for x := 1; x < 256; x++ {
+		out = append(out, byte(x))
+	}
+	return out
 }
 
 func (f Flips) places(n int) []int {

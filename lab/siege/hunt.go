@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -200,6 +201,26 @@ func starter(program string) NewDevice {
 	return func(ctx context.Context) (driver.Driver, error) { return driver.NewProgram(ctx, io.Discard, program) }
 }
 
+// edited gives the text of every file of the source that edits change, by its path.
+func edited(source string, edits []Edit) (map[string][]byte, error) {
+	changed := map[string][]byte{}
+	for _, e := range edits {
+		path := filepath.Join(source, filepath.FromSlash(e.File))
+		text, done := changed[path]
+		if !done {
+			var err error
+			if text, err = os.ReadFile(path); err != nil {
+				return nil, err
+			}
+		}
+		if n := bytes.Count(text, []byte(e.Old)); n != 1 {
+			return nil, fmt.Errorf("%s has %d times %q, of which the mutant changes one", e.File, n, e.Old)
+		}
+		changed[path] = bytes.Replace(text, []byte(e.Old), []byte(e.New), 1)
+	}
+	return changed, nil
+}
+
 // build makes the client with edits laid over the source; nothing in the checkout changes.
 func (h Hunt) build(ctx context.Context, name string, edits []Edit) (string, error) {
 	source, err := filepath.Abs(h.Source)
@@ -210,21 +231,13 @@ func (h Hunt) build(ctx context.Context, name string, edits []Edit) (string, err
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	changed := map[string][]byte{}
+	changed, err := edited(source, edits)
+	if err != nil {
+		return "", err
+	}
 	overlay := struct{ Replace map[string]string }{map[string]string{}}
-	for i, e := range edits {
-		path := filepath.Join(source, filepath.FromSlash(e.File))
-		text, done := changed[path]
-		if !done {
-			if text, err = os.ReadFile(path); err != nil {
-				return "", err
-			}
-			overlay.Replace[path] = filepath.Join(dir, fmt.Sprintf("%d.go", i))
-		}
-		if n := bytes.Count(text, []byte(e.Old)); n != 1 {
-			return "", fmt.Errorf("%s has %d times %q, of which the mutant changes one", e.File, n, e.Old)
-		}
-		changed[path] = bytes.Replace(text, []byte(e.Old), []byte(e.New), 1)
+	for i, path := range slices.Sorted(maps.Keys(changed)) {
+		overlay.Replace[path] = filepath.Join(dir, fmt.Sprintf("%d.go", i))
 	}
 	for path, text := range changed {
 		if err := os.WriteFile(overlay.Replace[path], text, 0o644); err != nil {

@@ -22,7 +22,8 @@ import (
 
 // The attackers here hold the network, or the CDN: they can change every answer and sign none.
 
-// document is one thing that a device asks for. lands says that another road leads to the same signed bytes.
+// document is one thing that a device asks for. lands says that another road leads to the same signed bytes, or that the
+// device can do without.
 type document struct {
 	name, part string
 	lands      bool
@@ -31,8 +32,43 @@ type document struct {
 func documents() []document {
 	return []document{
 		{"state", aboutState, false}, {"manifest", aboutManifests, false}, {"list of containers", aboutList, true}, {"container", aboutContainers, true},
-		{"everything that carries files", "", false},
+		{"everything that carries files", "", false}, {"next root", aboutRoots, true}, {"decision", aboutCheck, true}, {"answer to reports", aboutReports, true},
 	}
+}
+
+// attack changes the answer about this document while the device comes for the release next. It must have asked for it.
+func (d document) attack(name string, to func(s *siege, x *exchange)) Attack {
+	a := Attack{Name: name, Any: !d.lands, decisions: d.part == aboutCheck}
+	if d.lands {
+		a.Runs = "next"
+	}
+	a.strike = func(s *siege) error {
+		if d.part == aboutRoots {
+			s.wait(25 * time.Hour) // the device asks for newer roots again
+		}
+		s.origin.offer(s.next)
+		root, err := s.origin.rootOf(2, s.origin.keys)
+		later, err := sealRoot(s, root, err, nil, s.origin.keys.root.signers...)
+		if err != nil {
+			return err
+		}
+		if a.decisions {
+			s.origin.decisions = func(req slipstream.CheckRequest) slipstream.Decision { return s.origin.decision(req, update(s.next)) }
+		}
+		s.also(func(x *exchange) {
+			if !d.met(x) {
+				return
+			}
+			if d.part == aboutRoots { // a good one, if it came
+				x.status, x.body = http.StatusOK, later
+			}
+			s.met.Store(true)
+			to(s, x)
+		})
+		s.must = true
+		return nil
+	}
+	return a
 }
 
 func (d document) met(x *exchange) bool {
@@ -77,24 +113,11 @@ func network() []Attack {
 				}
 			}},
 		} {
-			a := Attack{Name: "network: " + what.name + ": " + does.name, Any: !what.lands}
-			if what.lands {
-				a.Runs = "next"
-			}
 			conditional := strings.HasPrefix(does.name, "unchanged")
 			if conditional && what.part == aboutState {
 				continue // the device asks conditionally, and may be told that nothing changed: see replays
 			}
-			a.strike = func(s *siege) error {
-				s.origin.offer(s.next)
-				s.also(func(x *exchange) {
-					if what.met(x) {
-						does.to(s, x)
-					}
-				})
-				return nil
-			}
-			out = append(out, a)
+			out = append(out, what.attack("network: "+what.name+": "+does.name, does.to))
 		}
 	}
 	return slices.Concat(out, elsewhere(), lies(), oversized())
@@ -420,18 +443,8 @@ func floods() []Attack {
 			}},
 			{"is never answered", func(_ http.ResponseWriter, r *http.Request) { wait(r, time.Minute) }},
 		} {
-			a := Attack{Name: "network: " + what.name + " that " + does.name, Any: !what.lands, limits: dripping(), slow: does.name != "never ends", strike: func(s *siege) error {
-				s.origin.offer(s.next)
-				s.also(func(x *exchange) {
-					if what.met(x) {
-						x.stream = does.to
-					}
-				})
-				return nil
-			}}
-			if what.lands {
-				a.Runs = "next"
-			}
+			a := what.attack("network: "+what.name+" that "+does.name, func(_ *siege, x *exchange) { x.stream = does.to })
+			a.limits, a.slow = dripping(), does.name != "never ends"
 			if !a.slow && !what.lands && what.part != "" {
 				a.Any, a.Reason = false, slipstream.ReasonTooLarge // long before it is too slow
 			}

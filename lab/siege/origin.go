@@ -98,6 +98,7 @@ const (
 	aboutContainers = "/v1/containers/"
 	aboutBlobs      = "/v1/blobs/"
 	aboutCheck      = "/v1/check"
+	aboutReports    = "/v1/reports"
 )
 
 // Stock keeps containers that were made before, because the sieges of one run all use the same releases. It is safe for
@@ -408,6 +409,8 @@ func (o *origin) answer(x *exchange) ([]byte, error) {
 	case x.about(aboutContainers), x.about(aboutBlobs):
 		x.header.Set("ETag", strconv.Quote(string(last)))
 		return found(o.blobs[last])
+	case x.about(aboutReports):
+		return accepted(x.asked)
 	case x.about(aboutCheck) && o.decisions != nil:
 		var req slipstream.CheckRequest
 		if err := json.Unmarshal(x.asked, &req); err != nil {
@@ -416,6 +419,19 @@ func (o *origin) answer(x *exchange) ([]byte, error) {
 		return seal(sign.TypeDecision, o.decisions(req), o.keys.state.signers...)
 	}
 	return nil, slipstream.ErrNotFound
+}
+
+// accepted is the answer to reports that were all taken.
+func accepted(asked []byte) ([]byte, error) {
+	var events []json.RawMessage
+	if err := json.Unmarshal(asked, &events); err != nil {
+		return nil, err
+	}
+	results := []slipstream.EventResult{}
+	for i := range events {
+		results = append(results, slipstream.EventResult{Index: i, Status: slipstream.EventAccepted})
+	}
+	return json.Marshal(map[string]any{"results": results})
 }
 
 // decision is an honest answer to a check: one package, one release or nothing.

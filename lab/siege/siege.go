@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
@@ -57,6 +58,8 @@ type siege struct {
 	closing []func() error // other servers
 	once    string         // the path of something that is done once
 	shunned string         // a path that the device must not ask for
+	must    bool           // the device must have met the attack,
+	met     atomic.Bool    // and did
 }
 
 func (s *siege) close() error {
@@ -321,6 +324,8 @@ func (a *Attack) endure(s *siege) error {
 		return fmt.Errorf("decided for %q and not for %q", why, a.Why)
 	case s.shunned != "" && s.origin.asked(s.shunned):
 		return fmt.Errorf("it asked for %s", s.shunned)
+	case s.must && !s.met.Load():
+		return errors.New("it did not ask for what the attack changes: the proof proves too little")
 	case answer.Root != max(a.Root, 1):
 		return fmt.Errorf("it trusts root %d and not %d", answer.Root, max(a.Root, 1))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/publish/delta/zframe"
 )
 
 // Sink receives the files of the target, each exactly once and only those that the manifest names: first every Keep,
@@ -53,7 +54,7 @@ func apply(ctx context.Context, src *source, old, new *slipstream.Manifest, sink
 	if err != nil {
 		return err
 	}
-	frame := &frameReader{r: in}
+	frame := zframe.New(in)
 	dec, err := zstd.NewReader(frame, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return damaged(err, "start decompressor")
@@ -171,13 +172,13 @@ func create(ctx context.Context, content io.Reader, f slipstream.File, sink Sink
 }
 
 // finish sees to it that nothing follows the last file, neither inside the frame nor behind it.
-func finish(content *bufio.Reader, frame *frameReader, in *bufio.Reader) error {
+func finish(content *bufio.Reader, frame *zframe.Reader, in *bufio.Reader) error {
 	if _, err := content.ReadByte(); err == nil {
 		return invalid("content follows the last file")
 	} else if err != io.EOF {
 		return damaged(err, "read the end")
 	}
-	if !frame.done {
+	if !frame.Done() {
 		return damaged(io.ErrUnexpectedEOF, "read the end")
 	}
 	if _, err := in.ReadByte(); err == nil {

@@ -1,28 +1,44 @@
 // Package delta is the container codec: one stream that turns release A (or nothing) into release B. It reads and
 // writes nothing but streams: where bytes come from and go to is the caller's.
 //
-// # Format, version 1
+// A container begins with
 //
 //	offset size
 //	0      4     magic "SLPC"
-//	4      1     format version: 1
-//	5      1     codec: 0 full, 1 changed
+//	4      1     format version: 1 or 2
+//	5      1     codec: 0 full, 1 changed (version 1), 2 patch (version 2)
 //	6      8     tag of the base's file list (zero when full)
 //	14     8     tag of the target's file list
-//	22     …     one Zstandard frame (RFC 8878), window at most 8 MiB, no dictionary, then the end
 //
 // A tag is the first 8 bytes of SHA-256 over the lines "path NUL size NUL sha256 LF" of a file list. It only makes a
 // mix-up of containers a clear refusal; what protects the device are the hashes of the signed manifest.
 //
-// The frame holds the operations and then the carried contents. Operations cover the target's files in manifest order,
-// as runs: one byte for the operation, a uvarint for how many files it covers, and its argument.
+// # Version 1: full/1 and changed/1
+//
+// One Zstandard frame (RFC 8878) follows, window at most 8 MiB, no dictionary, then the end. The frame holds the
+// operations and then the carried contents. Operations cover the target's files in manifest order, as runs: one byte for
+// the operation, a uvarint for how many files it covers, and its argument.
 //
 //	1 keep        same path, same content in the base
 //	2 carry       the content is in this container
 //	3 copy        content of base files i, i+1, …; argument: i as a signed varint relative to the end of the last copy
 //	4 duplicate   (covers one file) same content as target file i, which is carried; argument: i as a uvarint
-//	5–31          reserved for contents rebuilt from a base file
 //
 // Any other operation is refused, so an older reader takes another container instead of guessing. Contents follow in
 // the order of file name extension, then path, which puts alike files beside each other for the compressor.
+//
+// # Version 2: rich/1 and simple/1
+//
+// There are no operations: which file is kept, copied, carried or a duplicate follows from the two signed lists alone.
+// For each target file in manifest order, the first of these that holds: keep, when the base has the same path with the
+// same content; copy from the first base file with the content; duplicate of the first carried file with the content;
+// carry. Content is the same when size and SHA-256 are.
+//
+// One patch follows (package patch), then the end. Its old side is the contents of all base files in manifest order, its
+// new side the carried contents in the order of version 1, both without anything in between. So a piece of a file may
+// come from any file of the base, and a renamed or split file costs a few bytes.
+//
+//	rich/1             any profile of patch, tables of at most 16 MiB
+//	rich/1+64m, +192m  the same with tables of at most 64 and 192 MiB
+//	simple/1+X         profile simple, stored or in the stream X: deflate, zstd, brotli
 package delta

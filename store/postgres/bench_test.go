@@ -10,3 +10,7 @@ import (
 func BenchmarkAppend(b *testing.B) {
 	storetest.BenchmarkAppend(b, open(b, cluster.Database(b), postgres.Options{Migrate: true}))
 }
+
+func BenchmarkGrants(b *testing.B) {
+	storetest.BenchmarkGrants(b, open(b, cluster.Database(b), postgres.Options{Migrate: true}))
+}

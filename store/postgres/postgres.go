@@ -232,6 +232,11 @@ func (s *Store) Jobs() store.Jobs {
 	return &sqlstore.Jobs{Dialect: s.dialect, Gate: &s.gate, Reader: s.db, Write: s.write}
 }
 
+// Grants implements store.Store.
+func (s *Store) Grants() store.Grants {
+	return &sqlstore.Grants{Dialect: s.dialect, Gate: &s.gate, Reader: s.db, Write: s.write}
+}
+
 // Ping implements store.Store.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.gate.Enter(); err != nil {

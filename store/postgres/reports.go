@@ -30,20 +30,27 @@ func (r *reports) Append(ctx context.Context, batch []store.StoredEvent) ([]bool
 			return nil, err
 		}
 	}
-	var fresh []bool
-	var known map[sqlstore.CountKey]int64
-	err := r.store.write(ctx, func(tx *sql.Tx) (err error) {
-		known = map[sqlstore.CountKey]int64{}
-		if fresh, err = insert(ctx, tx, rows); err != nil {
+	var a sqlstore.Appended
+	err := r.store.write(ctx, func(tx *sql.Tx) error {
+		a = sqlstore.Appended{Batch: batch, Counted: make([]bool, len(batch)), Counts: map[sqlstore.CountKey]int64{}}
+		var err error
+		if a.Fresh, err = insert(ctx, tx, rows); err != nil {
 			return err
 		}
-		return r.count(ctx, tx, batch, fresh, known)
+		added, err := r.count(ctx, tx, a)
+		if err != nil {
+			return err
+		}
+		if err := sqlstore.Derive(ctx, r.Dialect, tx, a); err != nil {
+			return err
+		}
+		return raise(ctx, tx, added)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("append events: %w", err)
 	}
-	r.ids.Put(known)
-	return fresh, nil
+	r.ids.Put(a.Counts)
+	return a.Fresh, nil
 }
 
 // insert stores the events that are new, each as the earliest of the batch that carries its key.
@@ -100,57 +107,65 @@ func (c *columns) add(r *sqlstore.EventRow) {
 	c.kind, c.network, c.received = append(c.kind, r.Kind), append(c.network, r.Network), append(c.received, r.Received)
 }
 
-// count adds the devices that report something for the first time. known gets the ids of counts rows it looked up.
-func (r *reports) count(ctx context.Context, tx *sql.Tx, batch []store.StoredEvent, fresh []bool, known map[sqlstore.CountKey]int64) error {
-	devices := map[sqlstore.CountKey][]int64{}
-	for i := range batch {
-		if fresh[i] && !batch[i].Uncounted {
-			k := sqlstore.CountKeyOf(&batch[i])
-			devices[k] = append(devices[k], sqlstore.DeviceKey(batch[i].App, batch[i].Device))
+// counted is a device that a count has, by their keys.
+type counted struct{ count, device int64 }
+
+// count adds the devices that report something for the first time, and says by how many each count rises. a gets the ids
+// of the counts, and which events they are.
+func (r *reports) count(ctx context.Context, tx *sql.Tx, a sqlstore.Appended) (map[int64]int64, error) {
+	events := map[sqlstore.CountKey][]int{}
+	for i := range a.Batch {
+		if a.Fresh[i] && !a.Batch[i].Uncounted {
+			k := sqlstore.CountKeyOf(&a.Batch[i])
+			events[k] = append(events[k], i)
 		}
 	}
 	var countIDs, deviceKeys []int64
-	for _, k := range slices.SortedFunc(maps.Keys(devices), sqlstore.CountKey.Compare) {
+	first := map[counted]int{}
+	for _, k := range slices.SortedFunc(maps.Keys(events), sqlstore.CountKey.Compare) {
 		id, ok := r.ids.Get(k)
 		if !ok {
 			var err error
 			if id, err = sqlstore.CountID(ctx, r.Dialect, tx, k); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		known[k] = id
-		for _, d := range devices[k] {
-			countIDs, deviceKeys = append(countIDs, id), append(deviceKeys, d)
+		a.Counts[k] = id
+		for _, i := range events[k] {
+			c := counted{id, sqlstore.DeviceKey(a.Batch[i].App, a.Batch[i].Device)}
+			if _, repeated := first[c]; repeated {
+				continue
+			}
+			first[c] = i
+			countIDs, deviceKeys = append(countIDs, id), append(deviceKeys, c.device)
 		}
 	}
 	if len(countIDs) == 0 {
-		return nil
+		return nil, nil
 	}
-	added, err := countDevices(ctx, tx, countIDs, deviceKeys)
-	if err != nil || len(added) == 0 {
-		return err
-	}
-	return raise(ctx, tx, added)
+	added := map[int64]int64{}
+	return added, countDevices(ctx, tx, countIDs, deviceKeys, func(c counted) {
+		added[c.count]++
+		a.Counted[first[c]] = true
+	})
 }
 
-func countDevices(ctx context.Context, tx *sql.Tx, countIDs, deviceKeys []int64) (map[int64]int64, error) {
-	rows, err := tx.QueryContext(ctx, `WITH added AS (
-			INSERT INTO counted (count, device) SELECT DISTINCT c, d FROM unnest($1::bigint[], $2::bigint[]) AS u (c, d) ORDER BY c, d
-			ON CONFLICT DO NOTHING RETURNING count)
-		SELECT count, count(*) FROM added GROUP BY count`, countIDs, deviceKeys)
+// countDevices tells of every device that a count did not have.
+func countDevices(ctx context.Context, tx *sql.Tx, countIDs, deviceKeys []int64, fresh func(counted)) error {
+	rows, err := tx.QueryContext(ctx, `INSERT INTO counted (count, device) SELECT c, d FROM unnest($1::bigint[], $2::bigint[]) AS u (c, d) ORDER BY c, d
+		ON CONFLICT DO NOTHING RETURNING count, device`, countIDs, deviceKeys)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer rows.Close()
-	added := map[int64]int64{}
 	for rows.Next() {
-		var id, n int64
-		if err := rows.Scan(&id, &n); err != nil {
-			return nil, err
+		var c counted
+		if err := rows.Scan(&c.count, &c.device); err != nil {
+			return err
 		}
-		added[id] = n
+		fresh(c)
 	}
-	return added, rows.Err()
+	return rows.Err()
 }
 
 // raise adds to the counters, whose rows every append of the fleet wants: last in the transaction, in order of id.

@@ -10,3 +10,8 @@ func BenchmarkAppend(b *testing.B) {
 	s, _ := fresh(b)
 	storetest.BenchmarkAppend(b, s)
 }
+
+func BenchmarkGrants(b *testing.B) {
+	s, _ := fresh(b)
+	storetest.BenchmarkGrants(b, s)
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func TestKilledWhileWriting(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "slipstream.db")
 	rng := rand.New(rand.NewPCG(3, 4))
-	releases, events := 0, 0
+	releases, events, places := 0, 0, map[string]bool{}
 	for round := range 30 {
 		acknowledged := writeUntilKilled(t, path, time.Duration(rng.IntN(80))*time.Millisecond)
 		s := open(t, path, sqlite.Options{Migrate: true})
@@ -48,17 +49,37 @@ func TestKilledWhileWriting(t *testing.T) {
 				if got, err := s.Reports().Events(t.Context(), store.EventQuery{App: "shop", Device: name}); err != nil || len(got) != 3 {
 					t.Fatalf("round %d: %d of 3 events, %v", round, len(got), err)
 				}
+			case "place":
+				places[name] = true
 			default:
 				t.Fatalf("round %d: the child says %q", round, line)
 			}
 		}
 		everythingFits(t, s)
+		placesStay(t, s, places)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if releases == 0 || events == 0 {
-		t.Fatalf("%d releases and %d batches were acknowledged in all rounds", releases, events)
+	if releases == 0 || events == 0 || len(places) == 0 {
+		t.Fatalf("%d releases, %d batches and %d places were acknowledged in all rounds", releases, events, len(places))
+	}
+}
+
+// placesStay checks that who was told to have a place has it, and that what is counted is what is there.
+func placesStay(t *testing.T, s *sqlite.Store, told map[string]bool) {
+	t.Helper()
+	var asked []store.GrantRequest
+	for device := range told {
+		asked = append(asked, store.GrantRequest{App: "shop", Rollout: "r1", Device: device}) // without a cap nothing new is given
+	}
+	given, err := s.Grants().Take(t.Context(), asked)
+	if err != nil || slices.Contains(given, false) {
+		t.Fatalf("of %d places that were given some are gone: %v", len(asked), err)
+	}
+	n, err := s.Grants().Count(t.Context(), "r1")
+	if err != nil || n["r1"] < int64(len(told)) || n["r1"]%2 != 0 {
+		t.Fatalf("%d places are counted, %d were told, in pairs: %v", n["r1"], len(told), err)
 	}
 }
 
@@ -154,6 +175,17 @@ func write(ctx context.Context, path string) error {
 				return
 			}
 			fmt.Println("events", device)
+		}
+	}()
+	go func() {
+		for {
+			device := fmt.Sprint(rand.Uint64())
+			batch := []store.GrantRequest{{App: "shop", Rollout: "r1", Device: device + "a", Cap: 1 << 40}, {App: "shop", Rollout: "r1", Device: device + "b", Cap: 1 << 40}}
+			if _, err := s.Grants().Take(ctx, batch); err != nil {
+				fmt.Println("failed:", err)
+				return
+			}
+			fmt.Printf("place %sa\nplace %sb\n", device, device)
 		}
 	}()
 	for {

@@ -62,19 +62,21 @@ func (r *reports) Append(ctx context.Context, batch []store.StoredEvent) ([]bool
 			return nil, err
 		}
 	}
-	fresh := make([]bool, len(batch))
-	known := map[sqlstore.CountKey]int64{}
+	a := sqlstore.Appended{Batch: batch, Fresh: make([]bool, len(batch)), Counted: make([]bool, len(batch)), Counts: map[sqlstore.CountKey]int64{}}
 	err := r.store.commit(ctx, func(tx *sql.Tx) error {
-		if err := r.insert(ctx, tx, rows, fresh); err != nil {
+		if err := r.insert(ctx, tx, rows, a.Fresh); err != nil {
 			return err
 		}
-		return r.count(ctx, tx, batch, fresh, known)
+		if err := r.count(ctx, tx, a); err != nil {
+			return err
+		}
+		return sqlstore.Derive(ctx, r.Dialect, tx, a)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("append events: %w", err)
 	}
-	r.ids.Put(known)
-	return fresh, nil
+	r.ids.Put(a.Counts)
+	return a.Fresh, nil
 }
 
 func (r *reports) insert(ctx context.Context, tx *sql.Tx, rows []sqlstore.EventRow, fresh []bool) error {
@@ -97,19 +99,19 @@ func (r *reports) insert(ctx context.Context, tx *sql.Tx, rows []sqlstore.EventR
 	return nil
 }
 
-// count adds the devices that report something for the first time. known gets the ids of counts rows it looked up.
-func (r *reports) count(ctx context.Context, tx *sql.Tx, batch []store.StoredEvent, fresh []bool, known map[sqlstore.CountKey]int64) error {
+// count adds the devices that report something for the first time. a gets the ids of the counts, and which events they are.
+func (r *reports) count(ctx context.Context, tx *sql.Tx, a sqlstore.Appended) error {
 	insert := tx.StmtContext(ctx, r.insertDevice)
 	added := map[int64]int64{}
-	for i := range batch {
-		if !fresh[i] || batch[i].Uncounted {
+	for i := range a.Batch {
+		if !a.Fresh[i] || a.Batch[i].Uncounted {
 			continue
 		}
-		id, err := r.countID(ctx, tx, sqlstore.CountKeyOf(&batch[i]), known)
+		id, err := r.countID(ctx, tx, sqlstore.CountKeyOf(&a.Batch[i]), a.Counts)
 		if err != nil {
 			return err
 		}
-		res, err := insert.Exec(id, sqlstore.DeviceKey(batch[i].App, batch[i].Device))
+		res, err := insert.Exec(id, sqlstore.DeviceKey(a.Batch[i].App, a.Batch[i].Device))
 		if err != nil {
 			return err
 		}
@@ -118,6 +120,7 @@ func (r *reports) count(ctx context.Context, tx *sql.Tx, batch []store.StoredEve
 			return err
 		}
 		added[id] += n
+		a.Counted[i] = n > 0
 	}
 	raise := tx.StmtContext(ctx, r.raiseCount)
 	for id, n := range added {

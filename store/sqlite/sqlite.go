@@ -251,6 +251,11 @@ func (s *Store) Jobs() store.Jobs {
 	return &sqlstore.Jobs{Dialect: dialect(), Gate: &s.gate, Reader: s.readers, Write: s.commit}
 }
 
+// Grants implements store.Store.
+func (s *Store) Grants() store.Grants {
+	return &sqlstore.Grants{Dialect: dialect(), Gate: &s.gate, Reader: s.readers, Write: s.commit}
+}
+
 // Watch implements store.Store. Changes of other processes are seen by looking every half second.
 func (s *Store) Watch(ctx context.Context, changed func()) error {
 	return sqlstore.Watch(ctx, dialect(), s.readers, s.bell, watchPoll, changed)

@@ -1,3 +1,10 @@
+// Package sqlstore is the part of store/sqlite and store/postgres that is the same: the tables behind store.Tx, the
+// queries of the outcome log, running migrations and telling changes. It speaks database/sql; what differs between the
+// two databases is a Dialect value.
+//
+// Conventions of the schema: instants are integers, microseconds since 1970 UTC, 0 for the zero time.Time; documents are
+// bytes as they came; conditions that would break a constraint are looked up first, so that an ErrConflict never
+// aborts the surrounding transaction (PostgreSQL would).
 package sqlstore
 
 import (
@@ -170,4 +177,48 @@ func limit(n int) string {
 		return ""
 	}
 	return " LIMIT " + strconv.Itoa(n)
+}
+
+// insertRows runs head + the rows + tail, many rows at a time: in a few sizes only, so that a prepared statement is
+// found again. It says how many rows were written.
+func (c conn) insertRows(ctx context.Context, head, tail string, rows [][]any) (int64, error) {
+	var total int64
+	for size := 128; len(rows) > 0; {
+		if len(rows) < size {
+			size /= 2
+			continue
+		}
+		width := len(rows[0])
+		row := "(" + strings.Repeat("?, ", width-1) + "?)"
+		args := make([]any, 0, size*width)
+		for _, r := range rows[:size] {
+			args = append(args, r...)
+		}
+		n, err := c.exec(ctx, head+" VALUES "+strings.Repeat(row+", ", size-1)+row+" "+tail, args...)
+		if err != nil {
+			return total, err
+		}
+		total += n
+		rows = rows[size:]
+	}
+	return total, nil
+}
+
+// inChunks calls fn with "column IN (…)" and its arguments for all keys.
+func inChunks[T any](keys []T, column string, fn func(cond string, args []any) error) error {
+	for size := 256; len(keys) > 0; {
+		if len(keys) < size {
+			size /= 2
+			continue
+		}
+		args := make([]any, size)
+		for i, k := range keys[:size] {
+			args[i] = k
+		}
+		if err := fn(column+" IN ("+strings.Repeat("?, ", size-1)+"?)", args); err != nil {
+			return err
+		}
+		keys = keys[size:]
+	}
+	return nil
 }

@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/store"
@@ -105,4 +108,48 @@ func scanEvent(s scanner) (store.StoredEvent, error) {
 	e.App, e.Device, e.Release, e.Kind = app, device, slipstream.Digest(release), slipstream.Kind(kind)
 	e.Received = instant(received)
 	return e, nil
+}
+
+// rawDigest gives the 32 bytes that s names in hex; nil when it names none.
+func rawDigest(s string) []byte {
+	if !slipstream.Digest(s).Valid() {
+		return nil
+	}
+	raw, err := hex.DecodeString(s)
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// releaseBytes is a release as the derived tables hold it: 32 bytes, or none at all.
+func releaseBytes(d slipstream.Digest) []byte { return bytesOf(rawDigest(string(d))) }
+
+func releaseOf(raw []byte) slipstream.Digest { return slipstream.Digest(hex.EncodeToString(raw)) }
+
+// maxCountIDs bounds what CountIDs remembers; strangers choose the keys.
+const maxCountIDs = 10000
+
+// CountIDs remembers the ids of rows of table counts. Only ids of committed rows may be put in; rows are never deleted.
+type CountIDs struct {
+	mu  sync.Mutex
+	ids map[CountKey]int64
+}
+
+// Get finds the id of k.
+func (c *CountIDs) Get(k CountKey) (int64, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id, ok := c.ids[k]
+	return id, ok
+}
+
+// Put remembers ids.
+func (c *CountIDs) Put(ids map[CountKey]int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ids == nil || len(c.ids)+len(ids) > maxCountIDs {
+		c.ids = map[CountKey]int64{}
+	}
+	maps.Copy(c.ids, ids)
 }

@@ -78,6 +78,13 @@ func (r *Reports) Forget(ctx context.Context, app, device string) (int64, error)
 		if n, err = c.exec(ctx, `DELETE FROM events WHERE key >= ? AND key <= ? AND app = ? AND device = ?`, first, last, text(app), text(device)); err != nil {
 			return err
 		}
+		if err := forgetDevice(ctx, c, app, device); err != nil {
+			return err
+		}
+		// Its places in rollouts with a cap stay taken, without a name.
+		if _, err := c.exec(ctx, `DELETE FROM grants WHERE device = ? AND app = ?`, text(device), text(app)); err != nil {
+			return err
+		}
 		key := DeviceKey(app, device)
 		if _, err := c.exec(ctx, `UPDATE counts SET devices = devices - 1
 			WHERE app = ? AND EXISTS (SELECT 1 FROM counted WHERE counted.count = counts.id AND counted.device = ?)`, text(app), key); err != nil {

@@ -15,20 +15,9 @@ import (
 // BenchmarkAppend measures durable reports: in batches of a thousand, and one by one from 64 goroutines through a group
 // committer. Both tell events/s.
 func BenchmarkAppend(b *testing.B, s store.Store) {
-	b.Run("batches of 1000", func(b *testing.B) {
-		var n uint64
-		for b.Loop() {
-			batch := make([]store.StoredEvent, 1000)
-			for i := range batch {
-				n++
-				batch[i] = outcome(n)
-			}
-			if _, err := s.Reports().Append(b.Context(), batch); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "events/s")
-	})
+	b.Run("batches of 1000", func(b *testing.B) { appendBatches(b, s, outcome) })
+	b.Run("batches of 1000 without outcomes", func(b *testing.B) { appendBatches(b, s, progress) })
+	b.Run("batches of 1000 with enrolments and outcomes", func(b *testing.B) { appendBatches(b, s, trialStep) })
 	b.Run("single from 64 goroutines", func(b *testing.B) {
 		g := &committer{reports: s.Reports(), queue: make(chan waitingEvent, 64)}
 		ctx, cancel := context.WithCancel(b.Context())
@@ -50,6 +39,46 @@ func BenchmarkAppend(b *testing.B, s store.Store) {
 			b.Error(err)
 		}
 	})
+}
+
+func appendBatches(b *testing.B, s store.Store, event func(n uint64) store.StoredEvent) {
+	var n uint64
+	for b.Loop() {
+		batch := make([]store.StoredEvent, 1000)
+		for i := range batch {
+			batch[i] = event(n)
+			n++
+		}
+		if _, err := s.Reports().Append(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "events/s")
+}
+
+// progress is an event that says nothing of what runs, or of how a trial ended.
+func progress(n uint64) store.StoredEvent {
+	e := outcome(n)
+	e.ID, e.Kind = "p"+e.ID[1:], []slipstream.Kind{slipstream.KindFetched, slipstream.KindStaged, slipstream.KindStarted}[n%3]
+	return e
+}
+
+// trialStep is one of the five events of a device's way through a trial; one device in twenty is control, one in fifty
+// fails.
+func trialStep(n uint64) store.StoredEvent {
+	kinds := [...]slipstream.Kind{slipstream.KindEnrolled, slipstream.KindFetched, slipstream.KindStaged, slipstream.KindStarted, slipstream.KindConfirmed}
+	device := n / uint64(len(kinds))
+	e := outcome(n)
+	e.ID, e.Kind, e.Device = "t"+e.ID[1:], kinds[n%uint64(len(kinds))], string(digest("trial "+itoa(int64(device))))
+	e.Release, e.Rollout, e.Arm = digest("r"), "trial", slipstream.ArmTreatment
+	e.Network = itoa(int64(device % 5000))
+	if device%20 == 0 {
+		e.Arm, e.Running = slipstream.ArmControl, e.Release
+	}
+	if e.Kind == slipstream.KindConfirmed && device%50 == 0 {
+		e.Kind, e.Reason = slipstream.KindRolledBack, slipstream.ReasonCrashed
+	}
+	return e
 }
 
 // outcome is an event as the fleet sends it: a new id, one of a million devices, one of ten releases.

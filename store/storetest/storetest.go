@@ -28,7 +28,7 @@ func Run(t *testing.T, database func(t *testing.T) func() store.Store) {
 	}{
 		{"transactions", transactions}, {"apps", appCases}, {"releases", releaseCases}, {"containers", containerCases},
 		{"channels", channelCases}, {"states", stateCases}, {"audit", auditCases}, {"tokens", tokenCases},
-		{"settings", settingCases}, {"jobs", jobCases}, {"reports", reportCases}, {"nodes", nodeCases},
+		{"settings", settingCases}, {"jobs", jobCases}, {"evidence", evidenceCases}, {"grants", grantCases}, {"alerts", alertCases}, {"reports", reportCases}, {"trials", trialCases}, {"fleet", fleetCases}, {"nodes", nodeCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.cases {

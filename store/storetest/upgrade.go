@@ -94,6 +94,33 @@ var history = []struct {
 		[]any{[]byte("0123456789abcdef"), "shop", "dev", string(digest("r")), "confirmed", int64(1772366400000000), "net", []byte(`{"id":"event-1","channel":"production"}`)}},
 	{2, `INSERT INTO counts (app, channel, package, release, kind, devices) VALUES ($1, $2, $3, $4, $5, $6)`,
 		[]any{"shop", "production", "main", string(digest("r")), "confirmed", int64(5)}},
+	{3, `INSERT INTO places (id, app, package, channel, platform, runtime, release, last) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		[]any{int64(7), "shop", "main", "production", "android", "3.2.0", string(digest("r")), int64(1772323200000000)}},
+	{3, `INSERT INTO devices (key, id, place, first_seen, last_seen) VALUES ($1, $2, $3, $4, $5)`,
+		[]any{int64(-5), make([]byte, 32), int64(7), int64(1772366400000000), int64(1772366400000000)}},
+	{3, `INSERT INTO trial_rollouts (rollout, app, channel, package, last) VALUES ($1, $2, $3, $4, $5)`,
+		[]any{"ro", "shop", "production", "main", int64(1772366400000000)}},
+	{3, `INSERT INTO trials (device, rollout, id, arm, network, release, joined, enrolled, ended, ended_at, ending, reason)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		[]any{int64(-9), int64(1), make([]byte, 32), int64(1), "net", make([]byte, 32), int64(1), int64(1772366400000000), int64(2), int64(1772366460000000), int64(2), "crashed"}},
+	{3, `INSERT INTO trial_log (rollout, seq, device, joined) VALUES ($1, 1, $2, 1), ($1, 2, $2, 0)`, []any{int64(1), int64(-9)}},
+	{3, `UPDATE counters SET value = $1 WHERE name = $2`, []any{int64(2), "trials"}},
+	{3, `INSERT INTO trial_tallies (rollout, arm, network, enrolled, confirmed, failed, gone) VALUES ($1, 1, $2, 1, 0, 1, 0)`, []any{int64(1), "net"}},
+	{3, `INSERT INTO trial_days (rollout, day, outcomes, failed) VALUES ($1, $2, 1, 1)`, []any{int64(1), int64(1772323200000000)}},
+	{3, `INSERT INTO trial_metrics (device, rollout, metric, count, sum, yesno) VALUES ($1, $2, $3, 2, $4, 0)`, []any{int64(-9), int64(1), "fps", 110.0}},
+	{3, `INSERT INTO series (count, step, at, n) VALUES ($1, 2, $2, 5)`, []any{int64(1), int64(1772323200000000)}},
+	{3, `INSERT INTO reasons (count, stage, reason, devices, last) VALUES ($1, $2, $3, 1, $4)`, []any{int64(1), "start", "crashed", int64(1772366400000000)}},
+	{3, `INSERT INTO reasoned (reason, device) VALUES ($1, $2)`, []any{int64(1), int64(-9)}},
+	{5, `INSERT INTO alerts (key, kind, severity, app, channel, package, subject, title, detail, state, count, began, latest, notified, actor, note, changed)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+		[]any{"halt/r1", "halt", "critical", "shop", "production", "main", "r1", "stopped", []byte(`{}`), "open", int64(3), int64(1772366400000000),
+			int64(1772366401000000), int64(0), "", "", int64(0)}},
+	{5, `INSERT INTO alert_targets (name, type, app, kinds, severity, address, public, sealed, disabled, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		[]any{"ops", "webhook", "", `["halt"]`, "info", "https://example.org", "", []byte{1}, false, int64(1772366400000000)}},
+	{5, `INSERT INTO deliveries (target, alert, event, body, state, attempts, due, status, error, took, created, updated) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		[]any{"ops", int64(1), "alert.opened", []byte(`{"old":1}`), "dead", int64(9), int64(0), int64(500), "failed", int64(12), int64(1772366400000000), int64(1772366400000000)}},
+	{8, `INSERT INTO grant_counts (rollout, given, latest) VALUES ($1, $2, $3)`, []any{"ro", int64(1), int64(1772366400000000)}},
+	{8, `INSERT INTO grants (rollout, device, app) VALUES ($1, $2, $3)`, []any{"ro", "dev", "shop"}},
 }
 
 func (e *env) readHistory(version int64) {
@@ -129,6 +156,15 @@ func (e *env) readHistory(version int64) {
 			e.Errorf("%s is missing in\n%s", want, joined)
 		}
 	}
+	if version >= 5 {
+		e.readAlerts()
+	}
+	if version >= 8 {
+		asked := func(device string) store.GrantRequest {
+			return store.GrantRequest{App: "shop", Rollout: "ro", Device: device, Cap: 1}
+		}
+		e.same(e.take(asked("other"), asked("dev")), []bool{false, true}, "places")
+	}
 	if version < 2 {
 		return
 	}
@@ -137,6 +173,50 @@ func (e *env) readHistory(version int64) {
 		e.Errorf("events are %+v", events)
 	}
 	e.same(e.counts(), "production/main "+short+" confirmed 5", "counts")
+	if version >= 3 {
+		e.readFleetHistory()
+	}
+}
+
+func (e *env) readFleetHistory() {
+	e.Helper()
+	lines := e.outcomes("ro", 0, 0)
+	if len(lines) != 2 || !lines[0].Joined || !lines[1].Failed || lines[1].Reason != slipstream.ReasonCrashed || lines[1].Arm != slipstream.ArmControl {
+		e.Errorf("log %+v", lines)
+	}
+	e.same(e.tally("ro"), map[string]store.Tally{slipstream.ArmControl: {Enrolled: 1, Failed: 1, Networks: 1}}, "tally")
+	rows := e.devices(store.DeviceQuery{App: "shop"})
+	if len(rows) != 1 || rows[0].Release != digest("r") || rows[0].Runtime != "3.2.0" {
+		e.Errorf("devices %+v", rows)
+	}
+	metrics, err := e.s.Reports().Trials().Metrics(e.Context(), "ro")
+	e.must(err)
+	if len(metrics) != 1 || metrics[0].Mean != 55 {
+		e.Errorf("metrics %+v", metrics)
+	}
+	e.same(e.series(store.SeriesQuery{App: "shop", Step: store.StepDay}), "00:00 confirmed 5", "series")
+	reasons, err := e.s.Reports().Fleet().Reasons(e.Context(), store.ReasonQuery{App: "shop"})
+	e.must(err)
+	if len(reasons) != 1 || reasons[0].Reason != slipstream.ReasonCrashed {
+		e.Errorf("reasons %+v", reasons)
+	}
+}
+
+// readAlerts reads what the first schema with alerts held.
+func (e *env) readAlerts() {
+	e.Helper()
+	e.view(func(ctx context.Context, tx store.Tx) error {
+		list, err := tx.Log().Alerts().List(ctx, store.AlertQuery{Active: true})
+		e.must(err)
+		targets, err := tx.Log().Alerts().Targets().List(ctx)
+		e.must(err)
+		dead, err := tx.Log().Alerts().Deliveries().List(ctx, store.DeliveryQuery{State: store.DeliveryDead, Target: "ops"})
+		e.must(err)
+		if len(list) != 1 || list[0].Key != "halt/r1" || list[0].Count != 3 || len(targets) != 1 || targets[0].Kinds[0] != "halt" || len(dead) != 1 || string(dead[0].Body) != `{"old":1}` {
+			e.Errorf("alerts %+v, targets %+v, messages %+v", list, targets, dead)
+		}
+		return nil
+	})
 }
 
 func (e *env) writeAfterUpgrade() {

@@ -34,14 +34,11 @@ func New(ctx context.Context, text []byte) (*Index, error) {
 	return x, nil
 }
 
-// Text is what was indexed.
-func (x *Index) Text() []byte { return x.text }
-
 // searchDepth bounds the bytes that one comparison of a search looks at. Longer matches are measured afterwards.
 const searchDepth = 512
 
-// Longest gives the place of the text that has the longest common beginning with pattern, and that length. Among equal
-// ones it is the place nearest to the wanted one of those it looks at.
+// Longest gives the place of the text that has the longest common beginning with pattern, and that length. Beyond 512
+// bytes one is as good as the other. Among equal ones it is the place nearest to the wanted one of those it looks at.
 func (x *Index) Longest(pattern []byte, wanted int) (pos, length int) {
 	if len(pattern) < 2 || len(x.text) == 0 {
 		return 0, 0

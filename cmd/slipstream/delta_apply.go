@@ -1,0 +1,342 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/publish/delta/bsdiff"
+	"github.com/slipstream-ota/slipstream/publish/delta/dcz"
+	"github.com/slipstream-ota/slipstream/publish/delta/tree"
+)
+
+// deltaApplied tells what applying a patch did.
+type deltaApplied struct {
+	Files   int     `json:"files"`
+	Bytes   int64   `json:"bytes"`
+	SHA256  string  `json:"sha256,omitempty"` // of a single file
+	Proven  bool    `json:"proven"`           // the patch carried the hash of the result
+	Seconds float64 `json:"seconds"`
+}
+
+func newDeltaApplyCommand(t *tool) *cobra.Command {
+	f := deltaFlags{}
+	var size int64
+	c := &cobra.Command{
+		Use: "apply OLD PATCH OUT", Short: "Apply a patch", Args: exactly(3, "OLD, PATCH and OUT"),
+		Long: `Apply a patch to OLD and write OUT: a file, or a folder that must not be there yet. An archive comes out as the folder
+of its files. OUT appears when it is complete and its hash is right; otherwise nothing does.
+
+BSDIFF40 patches and bodies of the content coding dcz are known by their content. They carry no hash of the result, so
+the hash is printed.`,
+		Example: "  slipstream delta apply app-1.4.0/ app.patch app-1.5.0/",
+		RunE: func(c *cobra.Command, args []string) error {
+			out, err := t.deltaApply(c.Context(), &f, args[0], args[1], args[2], size)
+			if err != nil {
+				return err
+			}
+			return t.print(out, func(w io.Writer) {
+				fmt.Fprintf(w, "%s in %d files, made in %.2f s\n", formatBytes(out.Bytes), out.Files, out.Seconds)
+				if !out.Proven {
+					fmt.Fprintf(w, "sha256 %s (compare it: the patch does not carry it)\n", out.SHA256)
+				}
+			})
+		},
+	}
+	c.Flags().BoolVar(&f.raw, "raw", false, "take archives as one file")
+	c.Flags().BoolVar(&f.force, "force", false, "write over a file OUT")
+	c.Flags().StringVar(&f.memory, "memory", "192MiB", "most memory that the patch may take for tables")
+	c.Flags().Int64Var(&size, "size", 1<<31, "most bytes that OUT may have where the patch does not say it")
+	return c
+}
+
+func (t *tool) deltaApply(ctx context.Context, f *deltaFlags, oldPath, patchPath, out string, size int64) (_ *deltaApplied, err error) {
+	if err := free(out, f.force); err != nil {
+		return nil, err
+	}
+	memory, err := parseMemory(f.memory)
+	if err != nil {
+		return nil, err
+	}
+	p, err := os.Open(patchPath)
+	if err != nil {
+		return nil, fmt.Errorf("open patch: %w", err)
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	own, err := isOwnPatch(p)
+	if err != nil {
+		return nil, err
+	}
+	progress, end := t.deltaProgress(false)
+	defer end()
+	begin := time.Now()
+	old, err := openSource(ctx, oldPath, f.raw || !own, progress)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, old.Close()) }()
+	progress.Phase("Applying", 0)
+	var done *deltaApplied
+	switch {
+	case !own:
+		done, err = applyForeignTo(ctx, old, p, out, size)
+	case old.Single:
+		done, err = applyFile(ctx, old, p, out, memory)
+	default:
+		done, err = applyTree(ctx, old, p, out, memory)
+	}
+	if err != nil {
+		return nil, err
+	}
+	done.Seconds = time.Since(begin).Seconds()
+	return done, nil
+}
+
+func isOwnPatch(p io.ReaderAt) (bool, error) {
+	var head [8]byte
+	n, err := p.ReadAt(head[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, fmt.Errorf("read patch: %w", err)
+	}
+	foreign := string(head[:n]) == "BSDIFF40" || strings.HasPrefix(string(head[:n]), "\x5e\x2a\x4d\x18")
+	return !foreign, nil
+}
+
+// free says whether out can be written.
+func free(out string, force bool) error {
+	info, err := os.Lstat(out)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look at %s: %w", out, err)
+	case info.Mode().IsRegular() && force:
+		return nil
+	case info.Mode().IsRegular():
+		return slipstream.Hint(fmt.Errorf("%s is there already: %w", out, slipstream.ErrConflict), "--force writes over it")
+	}
+	return slipstream.Hint(fmt.Errorf("%s is there already: %w", out, slipstream.ErrConflict), "remove it, or choose another name")
+}
+
+// writeOut writes a file that appears when it is complete.
+func writeOut(out string, write func(w io.Writer) error, exec bool) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(out), "."+filepath.Base(out)+".*")
+	if err != nil {
+		return fmt.Errorf("make a temporary file: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	mode := fs.FileMode(0o644)
+	if exec {
+		mode = 0o755
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), out)
+}
+
+// applyFile makes one file.
+func applyFile(ctx context.Context, old *deltaSource, p io.Reader, out string, memory int) (*deltaApplied, error) {
+	var files []slipstream.File
+	err := writeOut(out, func(w io.Writer) error {
+		var err error
+		files, err = tree.Apply(ctx, old.Tree, old.base, p, tree.Limits{Memory: memory}, &fileSink{old, w})
+		return err
+	}, old.Files[0].Exec)
+	if err != nil {
+		return nil, err
+	}
+	return &deltaApplied{Files: 1, Bytes: files[0].Size, SHA256: string(files[0].SHA256), Proven: true}, nil
+}
+
+// fileSink takes the one file of a patch between files.
+type fileSink struct {
+	old *deltaSource
+	w   io.Writer
+}
+
+func (s *fileSink) Create(slipstream.File) (io.WriteCloser, error) { return keptOpen{s.w}, nil }
+func (s *fileSink) Keep(slipstream.File, slipstream.File) error    { return s.old.copyTo(0, s.w) }
+func (s *fileSink) Repeat(slipstream.File, slipstream.File) error {
+	return errors.New("a single file cannot repeat another")
+}
+
+type keptOpen struct{ io.Writer }
+
+func (keptOpen) Close() error { return nil }
+
+// copyTo writes file i, which must still be what was hashed.
+func (s *deltaSource) copyTo(i int, w io.Writer) error {
+	r, err := s.open(i)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(w, h), io.LimitReader(r, s.Files[i].Size))
+	if err := errors.Join(err, r.Close()); err != nil {
+		return err
+	}
+	if slipstream.DigestOf([32]byte(h.Sum(nil))) != s.Files[i].SHA256 {
+		return fmt.Errorf("%s changed while the patch was applied", s.Files[i].Path)
+	}
+	return nil
+}
+
+// applyTree makes a folder beside out and renames it.
+func applyTree(ctx context.Context, old *deltaSource, p io.Reader, out string, memory int) (_ *deltaApplied, err error) {
+	out = filepath.Clean(out)
+	dir, err := os.MkdirTemp(filepath.Dir(out), "."+filepath.Base(out)+".*")
+	if err != nil {
+		return nil, fmt.Errorf("make a temporary folder: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &treeSink{old: old, root: root, places: map[string]int{}}
+	for i, f := range old.Files {
+		s.places[f.Path] = i
+	}
+	files, err := tree.Apply(ctx, old.Tree, old.base, p, tree.Limits{Memory: memory}, s)
+	if err = errors.Join(err, root.Close()); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Rename(dir, out)); err != nil {
+		return nil, err
+	}
+	done := &deltaApplied{Files: len(files), Proven: true}
+	for _, f := range files {
+		done.Bytes += f.Size
+	}
+	return done, nil
+}
+
+// treeSink writes files below a folder that nothing can lead out of.
+type treeSink struct {
+	old    *deltaSource
+	root   *os.Root
+	places map[string]int // of the old files
+}
+
+func (s *treeSink) Create(f slipstream.File) (io.WriteCloser, error) { return s.create(f) }
+
+func (s *treeSink) create(f slipstream.File) (*os.File, error) {
+	if dir := path.Dir(f.Path); dir != "." {
+		if err := s.root.MkdirAll(filepath.FromSlash(dir), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	mode := fs.FileMode(0o644)
+	if f.Exec {
+		mode = 0o755
+	}
+	return s.root.OpenFile(filepath.FromSlash(f.Path), os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+}
+
+func (s *treeSink) Keep(f, old slipstream.File) error {
+	w, err := s.create(f)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.old.copyTo(s.places[old.Path], w), w.Close())
+}
+
+func (s *treeSink) Repeat(f, of slipstream.File) error {
+	r, err := s.root.Open(filepath.FromSlash(of.Path))
+	if err != nil {
+		return err
+	}
+	w, err := s.create(f)
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	_, err = io.Copy(w, r)
+	return errors.Join(err, w.Close(), r.Close())
+}
+
+// applyForeignTo applies a patch of another format to a file.
+func applyForeignTo(ctx context.Context, old *deltaSource, p *os.File, out string, size int64) (*deltaApplied, error) {
+	if !old.Single {
+		return nil, usageError{fmt.Errorf("%s is a folder: this patch is for a single file", old.path)}
+	}
+	info, err := p.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("look at patch: %w", err)
+	}
+	h := sha256.New()
+	n := &countingWriter{}
+	err = writeOut(out, func(w io.Writer) error {
+		return applyForeign(ctx, io.MultiWriter(w, h, n), old, p, info.Size(), -size)
+	}, old.Files[0].Exec)
+	if err != nil {
+		return nil, err
+	}
+	return &deltaApplied{Files: 1, Bytes: n.n, SHA256: string(slipstream.DigestOf([32]byte(h.Sum(nil))))}, nil
+}
+
+type countingWriter struct{ n int64 }
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), nil
+}
+
+// applyForeign writes what a BSDIFF40 patch or a dcz body makes of old. size is that of the result; below zero it is the
+// largest one that is allowed, with the sign turned.
+func applyForeign(ctx context.Context, w io.Writer, old *deltaSource, p io.ReaderAt, patchSize, size int64) error {
+	var head [8]byte
+	if _, err := p.ReadAt(head[:], 0); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read patch: %w", err)
+	}
+	if string(head[:]) == "BSDIFF40" {
+		info, err := bsdiff.Inspect(p, patchSize)
+		if err != nil {
+			return err
+		}
+		if size < 0 {
+			if info.NewSize > -size {
+				return slipstream.Hint(fmt.Errorf("the patch makes a file of %d bytes", info.NewSize), "allow it with --size")
+			}
+			size = info.NewSize
+		}
+		base, err := old.base([]int{0})
+		if err != nil {
+			return err
+		}
+		return bsdiff.Apply(ctx, w, base, old.size, p, patchSize, size)
+	}
+	dictionary, err := old.content()
+	if err != nil {
+		return err
+	}
+	if size < 0 {
+		if size, err = dcz.Size(p, patchSize); err != nil {
+			return err
+		}
+	}
+	return dcz.Decode(ctx, w, dictionary, io.NewSectionReader(p, 0, patchSize), size)
+}

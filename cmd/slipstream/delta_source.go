@@ -1,0 +1,297 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/publish"
+	"github.com/slipstream-ota/slipstream/publish/delta/patch"
+	"github.com/slipstream-ota/slipstream/publish/delta/tree"
+)
+
+// deltaSource is one side of a delta: a file, a folder, or an archive taken as the files in it.
+type deltaSource struct {
+	tree.Tree
+	path  string
+	zip   *zip.ReadCloser
+	names []string // folder: where each file lies
+	size  int64    // of all files
+	joins []*joined
+}
+
+const (
+	archiveFree  = 64 << 20 // bytes that an archive may hold whatever its size
+	archiveRatio = 100      // times its size beyond that
+)
+
+// openSource finds and hashes the files of path. raw takes an archive as one file.
+func openSource(ctx context.Context, path string, raw bool, progress publish.Progress) (_ *deltaSource, err error) {
+	s := &deltaSource{path: path}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("look at %s: %w", path, err)
+	}
+	switch {
+	case info.IsDir():
+		err = s.folder(ctx)
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("%s is neither a folder nor a regular file", path)
+	default:
+		archive := false
+		if !raw {
+			if archive, err = isArchive(path); err != nil {
+				return nil, err
+			}
+		}
+		if archive {
+			err = s.archive(info.Size())
+		} else {
+			s.Single, s.names = true, []string{path}
+			s.Files = []slipstream.File{{Size: info.Size(), Exec: info.Mode()&0o111 != 0}}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	sort.Stable(s)
+	s.Open = s.open
+	for _, f := range s.Files {
+		s.size += f.Size
+	}
+	return s, s.hash(ctx, progress)
+}
+
+// isArchive looks at the content: zip, apk, aar, jar, wgt and their like all begin so.
+func isArchive(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, fmt.Errorf("open %s: %w", path, err)
+	}
+	var head [4]byte
+	n, err := io.ReadFull(f, head[:])
+	if err != nil && n < len(head) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, errors.Join(fmt.Errorf("read %s: %w", path, err), f.Close())
+	}
+	return string(head[:n]) == "PK\x03\x04", f.Close()
+}
+
+func (s *deltaSource) folder(ctx context.Context) error {
+	return filepath.WalkDir(s.path, func(p string, d fs.DirEntry, err error) error {
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return slipstream.Hint(fmt.Errorf("%s is not a regular file", p), "a tree holds regular files only: replace links by what they lead to")
+		}
+		name, err := filepath.Rel(s.path, p)
+		if err != nil {
+			return err
+		}
+		s.add(slipstream.File{Path: filepath.ToSlash(name), Size: info.Size(), Exec: info.Mode()&0o111 != 0}, p)
+		return nil
+	})
+}
+
+func (s *deltaSource) add(f slipstream.File, name string) {
+	s.Files, s.names = append(s.Files, f), append(s.names, name)
+}
+
+// Len, Less and Swap sort by path: a walk goes folder by folder, which is another order.
+func (s *deltaSource) Len() int           { return len(s.Files) }
+func (s *deltaSource) Less(i, j int) bool { return s.Files[i].Path < s.Files[j].Path }
+func (s *deltaSource) Swap(i, j int) {
+	s.Files[i], s.Files[j] = s.Files[j], s.Files[i]
+	s.names[i], s.names[j] = s.names[j], s.names[i]
+}
+
+func (s *deltaSource) archive(size int64) error {
+	z, err := zip.OpenReader(s.path)
+	if err != nil && (z == nil || !errors.Is(err, zip.ErrInsecurePath)) {
+		return slipstream.Hint(fmt.Errorf("read archive %s: %w", s.path, err), "with --raw it is taken as one file")
+	}
+	s.zip = z
+	seen, total := map[string]bool{}, int64(0)
+	for _, e := range z.File {
+		if strings.HasSuffix(e.Name, "/") {
+			continue
+		}
+		mode := e.Mode()
+		switch {
+		case !mode.IsRegular() || seen[e.Name] || !fs.ValidPath(e.Name):
+			return slipstream.Hint(slipstream.Refuse(slipstream.ReasonMalformed, "archive "+s.path, "the entry %q is a link, is there twice, or leads out of it", e.Name),
+				"with --raw it is taken as one file")
+		case e.UncompressedSize64 > uint64(archiveFree+archiveRatio*size-total):
+			return slipstream.Refuse(slipstream.ReasonMalformed, "archive "+s.path, "its contents are out of proportion: it looks like a zip bomb")
+		}
+		total += int64(e.UncompressedSize64)
+		seen[e.Name] = true
+		s.add(slipstream.File{Path: e.Name, Size: int64(e.UncompressedSize64), Exec: mode&0o111 != 0}, "")
+	}
+	return nil
+}
+
+func (s *deltaSource) open(i int) (io.ReadCloser, error) {
+	if s.zip != nil {
+		return s.zip.Open(s.Files[i].Path)
+	}
+	return os.Open(s.names[i])
+}
+
+// hash reads every file once.
+func (s *deltaSource) hash(ctx context.Context, progress publish.Progress) error {
+	progress.Phase("Reading", s.size)
+	for i := range s.Files {
+		f := &s.Files[i]
+		r, err := s.open(i)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", f.Path, err)
+		}
+		h := sha256.New()
+		n, err := io.Copy(h, &watched{ctx, r, progress})
+		if err := errors.Join(err, r.Close()); err != nil {
+			return fmt.Errorf("read %s: %w", f.Path, err)
+		}
+		if n != f.Size {
+			return fmt.Errorf("%s changes while it is read", f.Path)
+		}
+		f.SHA256 = slipstream.DigestOf([32]byte(h.Sum(nil)))
+	}
+	return nil
+}
+
+// watched ends with ctx and tells how far it is.
+type watched struct {
+	ctx      context.Context
+	r        io.Reader
+	progress publish.Progress
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := w.r.Read(p)
+	w.progress.Add(int64(n))
+	return n, err
+}
+
+// base gives the chosen files one after another. Those on disk are read where they lie; those of an archive are unpacked
+// into memory.
+func (s *deltaSource) base(chosen []int) (io.ReaderAt, error) {
+	if s.zip == nil {
+		j := &joined{source: s, open: map[int]*os.File{}}
+		for _, i := range chosen {
+			if s.Files[i].Size > 0 {
+				j.files, j.starts = append(j.files, i), append(j.starts, j.size)
+				j.size += s.Files[i].Size
+			}
+		}
+		s.joins = append(s.joins, j)
+		return j, nil
+	}
+	var all bytes.Buffer
+	for _, i := range chosen {
+		r, err := s.open(i)
+		if err != nil {
+			return nil, err
+		}
+		_, err = io.Copy(&all, io.LimitReader(r, s.Files[i].Size))
+		if err := errors.Join(err, r.Close()); err != nil {
+			return nil, fmt.Errorf("unpack %s: %w", s.Files[i].Path, err)
+		}
+		if all.Len() > patch.MaxInput {
+			return nil, fmt.Errorf("unpack %s: more than 2 GiB", s.path)
+		}
+	}
+	return bytes.NewReader(all.Bytes()), nil
+}
+
+// joined reads files on disk as one. It is used by one goroutine.
+type joined struct {
+	source *deltaSource
+	files  []int   // that have bytes
+	starts []int64 // of each
+	size   int64
+	open   map[int]*os.File
+}
+
+// filesOpen bounds the files that are open at a time.
+const filesOpen = 64
+
+func (j *joined) ReadAt(p []byte, at int64) (int, error) {
+	read := 0
+	for read < len(p) && at < j.size {
+		k := sort.Search(len(j.starts), func(k int) bool { return j.starts[k] > at }) - 1
+		f, err := j.file(j.files[k])
+		if err != nil {
+			return read, err
+		}
+		inside := at - j.starts[k]
+		n, err := f.ReadAt(p[read:min(int64(len(p)), int64(read)+j.source.Files[j.files[k]].Size-inside)], inside)
+		read, at = read+n, at+int64(n)
+		if n == 0 {
+			return read, fmt.Errorf("%s became shorter: %w", f.Name(), errors.Join(err, io.ErrUnexpectedEOF))
+		}
+	}
+	if read < len(p) {
+		return read, io.EOF
+	}
+	return read, nil
+}
+
+func (j *joined) file(i int) (*os.File, error) {
+	if f, ok := j.open[i]; ok {
+		return f, nil
+	}
+	for k, f := range j.open {
+		if len(j.open) < filesOpen {
+			break
+		}
+		delete(j.open, k)
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+	f, err := os.Open(j.source.names[i])
+	if err == nil {
+		j.open[i] = f
+	}
+	return f, err
+}
+
+// Close lets go of all files.
+func (s *deltaSource) Close() error {
+	var err error
+	for _, j := range s.joins {
+		for _, f := range j.open {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	if s.zip != nil {
+		err = errors.Join(err, s.zip.Close())
+	}
+	return err
+}

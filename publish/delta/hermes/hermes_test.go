@@ -1,0 +1,220 @@
+package hermes
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+func file(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestBytecodeComesBack(t *testing.T) {
+	t.Parallel()
+	names := []string{"one.hbc", "two.hbc", "debug.hbc"}
+	for _, a := range names {
+		for _, b := range names {
+			old, new := file(t, a), file(t, b)
+			rewritten, ok := Rewrite(old, new)
+			if !ok || len(rewritten) != len(new) {
+				t.Fatalf("%s to %s is not rewritten", a, b)
+			}
+			back, err := Restore(old, bytes.Clone(rewritten))
+			if err != nil || !bytes.Equal(back, new) {
+				t.Errorf("%s to %s does not come back: %v", a, b, err)
+			}
+			if a == b {
+				if base, ok := Base(old); !ok || !bytes.Equal(base, rewritten) {
+					t.Errorf("%s against itself is not its own base", a)
+				}
+			}
+		}
+	}
+}
+
+// differing counts the bytes in which neighbours of the same place differ, by compressing one with the other at hand.
+func differing(t *testing.T, old, new []byte) int {
+	t.Helper()
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderDictRaw(0, old), zstd.WithEncoderLevel(zstd.SpeedBestCompression))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(enc.EncodeAll(new, nil))
+}
+
+func TestWhatFollowsFromTheChangeIsGone(t *testing.T) {
+	t.Parallel()
+	old, new := file(t, "one.hbc"), file(t, "two.hbc")
+	base, ok := Base(old)
+	rewritten, ok2 := Rewrite(old, new)
+	if !ok || !ok2 {
+		t.Fatal("it is not rewritten")
+	}
+	plain, less := differing(t, old, new), differing(t, base, rewritten)
+	if less*3 > plain*2 {
+		t.Errorf("%d bytes differ, %d once they are rewritten", plain, less)
+	}
+}
+
+func TestWhatIsNotKnownIsNotRewritten(t *testing.T) {
+	t.Parallel()
+	good := file(t, "one.hbc")
+	edit := func(at int, v uint32) []byte {
+		b := bytes.Clone(good)
+		binary.LittleEndian.PutUint32(b[at:], v)
+		return b
+	}
+	for name, b := range map[string][]byte{
+		"nothing": nil, "text": []byte("var x = 1"), "another version": edit(8, 95), "another length": edit(32, uint32(len(good)+1)),
+		"too many functions": edit(40, 1<<30), "too many strings": edit(52, 1<<31), "cut off": good[:len(good)/2], "a byte more": append(bytes.Clone(good), 0),
+	} {
+		if _, ok := Base(b); ok {
+			t.Errorf("%s is taken for bytecode", name)
+		}
+		if _, ok := Rewrite(good, b); ok {
+			t.Errorf("%s is rewritten", name)
+		}
+		if _, ok := Rewrite(b, good); ok {
+			t.Errorf("a file is rewritten against %s", name)
+		}
+		if _, err := Restore(good, bytes.Clone(b)); err == nil {
+			t.Errorf("%s is restored", name)
+		}
+	}
+	// A file whose hashes are not those that follow would come back with other ones.
+	l, err := read(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, at := range map[string]int{"hash of an identifier": l.hashes.at, "hash of the file": l.footer.at} {
+		b := bytes.Clone(good)
+		b[at] ^= 1
+		if at != l.footer.at {
+			sum := sha1.Sum(b[:l.footer.at])
+			copy(b[l.footer.at:], sum[:])
+		}
+		if _, ok := Rewrite(good, b); ok {
+			t.Errorf("another %s is rewritten", name)
+		}
+	}
+}
+
+func TestShortIdsStayShort(t *testing.T) {
+	t.Parallel()
+	var old, new []text
+	for i := range 400 {
+		old = append(old, text{false, fmt.Sprintf("old%d", i)})
+		new = append(new, text{false, fmt.Sprintf("old%d", (i+200)%450)})
+	}
+	new = append(new, text{false, "more"}, text{false, "old3"}, text{false, "old3"})
+	ids := align(old, new)
+	sorted := slices.Sorted(slices.Values(ids))
+	for i, v := range sorted {
+		if v != uint32(i) {
+			t.Fatalf("%d ids are no permutation", len(ids))
+		}
+	}
+	for i, v := range ids {
+		if (i < shortIDs) != (v < shortIDs) {
+			t.Errorf("id %d becomes %d", i, v)
+		}
+	}
+	same := 0
+	for i, v := range ids {
+		if i < len(new) && int(v) < len(old) && old[v] == new[i] {
+			same++
+		}
+	}
+	if same != 62 { // 56 short ones and 6 among those behind number 250 have a number of the same kind
+		t.Errorf("%d strings keep their number", same)
+	}
+	if back := invert(ids); back[ids[7]] != 7 {
+		t.Error("the inverse is none")
+	}
+}
+
+func TestHashIsThatOfTheEngine(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[text]uint32{{false, "y"}: 0x0001E3E8, {false, "x"}: 0x0001E7F9, {false, "$$typeof"}: 0xFF4C300D, {false, "Object"}: 0x9615E9FA, {true, "\x7f\x01"}: 0x0005EA8A} {
+		if got := hash(text); got != want {
+			t.Errorf("hash of %v is %#x, want %#x", text, got, want)
+		}
+	}
+}
+
+// A compile with a base gives other bytes of the same program.
+func TestTheSameProgramIsKnownInOtherBytes(t *testing.T) {
+	t.Parallel()
+	plain, based := file(t, "two.hbc"), file(t, "two-based.hbc")
+	if bytes.Equal(plain, based) {
+		t.Fatal("the two files are one")
+	}
+	if err := Same(plain, based); err != nil {
+		t.Errorf("they are not the same: %v", err)
+	}
+	one := file(t, "one.hbc")
+	if err := Same(plain, one); err == nil {
+		t.Error("another program is the same")
+	}
+	if err := Same(plain, file(t, "debug.hbc")); err == nil {
+		t.Error("another way of compiling is the same")
+	}
+	if err := Same(plain, []byte("text")); err == nil {
+		t.Error("text is a program")
+	}
+	l, err := read(based)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Anything that the program does, or says, makes it another one.
+	for name, s := range map[string]span{"instructions": {l.code.at, 4000}, "literals": {l.arrays.at, l.values.end() - l.arrays.at}, "texts": l.storage} {
+		missed := 0
+		for at := s.at; at < s.end(); at += 7 {
+			b := bytes.Clone(based)
+			b[at] ^= 0x10
+			if Same(plain, b) == nil {
+				missed++
+			}
+		}
+		if missed*50 > s.size/7 { // bytes that fill up, and texts of names of files
+			t.Errorf("%s: %d changes of %d go unseen", name, missed, s.size/7)
+		}
+	}
+}
+
+// The rewritten form is in the hands of strangers: any bytes are restored to something, or refused, within bounds.
+func FuzzRestore(f *testing.F) {
+	old, new := file(f, "one.hbc"), file(f, "two.hbc")
+	rewritten, _ := Rewrite(old, new)
+	f.Add(uint32(40), uint32(3), uint32(52), uint32(9))
+	f.Add(uint32(0x80), uint32(1<<31), uint32(0x90), uint32(1<<29|5))
+	f.Fuzz(func(t *testing.T, at1, v1, at2, v2 uint32) {
+		b := bytes.Clone(rewritten)
+		for _, e := range [][2]uint32{{at1, v1}, {at2, v2}} {
+			binary.LittleEndian.PutUint32(b[int(e[0])%(len(b)-4):], e[1])
+		}
+		got, err := Restore(old, bytes.Clone(b))
+		if err == nil && len(got) != len(b) {
+			t.Fatal("another length")
+		}
+		if _, ok := Rewrite(old, b); ok { // whatever it says of itself
+			if again, err := Restore(old, must(Rewrite(old, b))); err != nil || !bytes.Equal(again, b) {
+				t.Fatal("rewritten, and does not come back")
+			}
+		}
+	})
+}
+
+func must(b []byte, ok bool) []byte { return b }

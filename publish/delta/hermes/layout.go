@@ -1,0 +1,149 @@
+package hermes
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// The file: a header of 128 bytes, the tables in the order below, each from a multiple of 4 bytes on, the instructions of
+// the functions, what else is known of them, and a SHA-1 of all before. Numbers have 4 bytes, little end first.
+const (
+	headerSize = 128
+	footerSize = 20
+	magic      = 0x1F1903C103BC1FC6
+
+	// MaxFile bounds a file that is rewritten, in bytes: it is held in memory a few times.
+	MaxFile = 64 << 20
+	// textFactor bounds the bytes of all strings together, in multiples of the file.
+	textFactor = 4
+)
+
+// span is a part of the file.
+type span struct{ at, size int }
+
+func (s span) end() int { return s.at + s.size }
+
+// layout says where the tables of a file are.
+type layout struct {
+	version *version
+
+	functions   int
+	strings     int
+	kinds       span // runs of strings: 31 bits count, 1 bit "identifiers"
+	headers     span // 16 bytes for a function
+	hashes      span // 4 bytes for an identifier
+	small       span // 4 bytes for a string: 1 bit UTF-16, 23 bits offset, 8 bits length
+	overflow    span // 8 bytes for a string that does not fit: offset, length
+	storage     span
+	arrays      span
+	keys        span
+	values      span
+	integers    span // 8 bytes for a big integer: offset, length
+	digits      span
+	expressions span // 8 bytes for a regular expression: offset, length
+	patterns    span
+	modules     span // 8 bytes
+	sources     span // 8 bytes: function, string
+	code        span // instructions and the rest
+	footer      span
+	identifiers int
+}
+
+var errLayout = errors.New("not a file that is known")
+
+// read finds the tables. Everything is checked to lie within the file.
+func read(b []byte) (l *layout, err error) {
+	if len(b) < headerSize+footerSize || len(b) > MaxFile || binary.LittleEndian.Uint64(b) != magic {
+		return nil, errLayout
+	}
+	field := func(at int) int { return int(binary.LittleEndian.Uint32(b[at:])) }
+	l = &layout{version: versionOf(uint32(field(8)))}
+	if l.version == nil || field(32) != len(b) {
+		return nil, errLayout
+	}
+	l.functions, l.identifiers, l.strings = field(40), field(48), field(52)
+	at := headerSize
+	next := func(count, size int) span {
+		s := span{at, 0}
+		if count > len(b) || count*size > len(b)-at {
+			err = errLayout
+			return s
+		}
+		s.size = count * size
+		at = min((s.end()+3)&^3, len(b))
+		return s
+	}
+	l.headers = next(l.functions, 16)
+	l.kinds = next(field(44), 4)
+	l.hashes = next(l.identifiers, 4)
+	l.small = next(l.strings, 4)
+	l.overflow = next(field(56), 8)
+	l.storage = next(field(60), 1)
+	l.arrays = next(field(80), 1)
+	l.keys = next(field(84), 1)
+	l.values = next(field(88), 1)
+	l.integers = next(field(64), 8)
+	l.digits = next(field(68), 1)
+	l.expressions = next(field(72), 8)
+	l.patterns = next(field(76), 1)
+	l.modules = next(field(96), 8)
+	l.sources = next(field(100), 8)
+	if err != nil || at > len(b)-footerSize {
+		return nil, errLayout
+	}
+	l.code = span{at, len(b) - footerSize - at}
+	l.footer = span{len(b) - footerSize, footerSize}
+	return l, nil
+}
+
+// text is the content of a string: its bytes, two for a character when it is wide.
+type text struct {
+	wide  bool
+	bytes string
+}
+
+// texts gives the content of every string. They share one copy of the bytes.
+func (l *layout) texts(b []byte) ([]text, error) {
+	out := make([]text, l.strings)
+	storage := string(b[l.storage.at:l.storage.end()])
+	left := textFactor * len(b) // strings may share their bytes; nothing sane shares as much
+	for i := range out {
+		v := binary.LittleEndian.Uint32(b[l.small.at+4*i:])
+		wide, offset, length := v&1, int(v>>1&(1<<23-1)), int(v>>24)
+		if length == 255 {
+			if 8*offset+8 > l.overflow.size {
+				return nil, errLayout
+			}
+			at := l.overflow.at + 8*offset
+			offset, length = int(binary.LittleEndian.Uint32(b[at:])), int(binary.LittleEndian.Uint32(b[at+4:]))
+		}
+		size := length
+		if wide == 1 {
+			size *= 2
+		}
+		if offset > l.storage.size || size > l.storage.size-offset {
+			return nil, errLayout
+		}
+		if left -= size; left < 0 {
+			return nil, errLayout
+		}
+		out[i] = text{wide == 1, storage[offset : offset+size]}
+	}
+	return out, nil
+}
+
+// hash is the one that the engine keeps of an identifier: Jenkins's, one character at a time, without its last steps.
+func hash(t text) uint32 {
+	var h uint32
+	for i := 0; i < len(t.bytes); i++ {
+		c := uint32(t.bytes[i])
+		if t.wide && i+1 < len(t.bytes) {
+			i++
+			c |= uint32(t.bytes[i]) << 8
+		}
+		h += c
+		h += h << 10
+		h ^= h >> 6
+	}
+	return h
+}

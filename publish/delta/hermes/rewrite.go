@@ -1,0 +1,407 @@
+package hermes
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/binary"
+	"sort"
+)
+
+// Base gives the rewritten form of the old file, or false when it is not one that is known.
+func Base(old []byte) ([]byte, bool) {
+	w, err := newRewriter(old)
+	if err != nil {
+		return nil, false
+	}
+	w.ids = identity(w.strings)
+	w.forward()
+	return w.b, true
+}
+
+// Rewrite gives the rewritten form of new against old, or false when that cannot be undone exactly.
+func Rewrite(old, new []byte) ([]byte, bool) {
+	o, err := read(old)
+	if err != nil {
+		return nil, false
+	}
+	w, err := newRewriter(new)
+	if err != nil || binary.LittleEndian.Uint32(old[8:]) != binary.LittleEndian.Uint32(new[8:]) {
+		return nil, false
+	}
+	oldTexts, err := o.texts(old)
+	if err != nil {
+		return nil, false
+	}
+	newTexts, err := w.texts(w.b)
+	if err != nil {
+		return nil, false
+	}
+	w.ids = align(oldTexts, newTexts)
+	w.forward()
+	back, err := Restore(old, bytes.Clone(w.b))
+	return w.b, err == nil && bytes.Equal(back, new)
+}
+
+// Restore gives the file whose rewritten form against old is rewritten; it takes that over and changes it in place. It
+// takes any bytes: what comes of those that Rewrite did not make is for the caller's hash to tell. Memory is about twice
+// the file beside it.
+func Restore(old, rewritten []byte) ([]byte, error) {
+	o, err := read(old)
+	if err != nil {
+		return nil, err
+	}
+	l, err := read(rewritten)
+	if err != nil {
+		return nil, err
+	}
+	w := &rewriter{layout: l, b: rewritten, undo: true}
+	w.offsets()
+	w.entries()
+	oldTexts, err := o.texts(old)
+	if err != nil {
+		return nil, err
+	}
+	texts, err := w.texts(w.b)
+	if err != nil {
+		return nil, err
+	}
+	w.ids = invert(align(oldTexts, texts))
+	w.names()
+	w.instructions()
+	w.literals()
+	w.rehash(texts)
+	sum := sha1.Sum(w.b[:w.footer.at])
+	copy(w.b[w.footer.at:], sum[:])
+	return w.b, nil
+}
+
+// rewriter rewrites its copy of a file in place, or undoes that.
+type rewriter struct {
+	*layout
+	b    []byte
+	undo bool
+	ids  []uint32 // of strings; numbers beyond stay
+	runs []run    // of literals, as the instructions name them
+}
+
+func newRewriter(file []byte) (*rewriter, error) {
+	l, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	return &rewriter{layout: l, b: bytes.Clone(file)}, nil
+}
+
+// forward rewrites: what needs offsets first, offsets last.
+func (w *rewriter) forward() {
+	w.instructions()
+	w.literals()
+	w.names()
+	w.entries()
+	w.offsets()
+	clear(w.b[w.hashes.at:w.hashes.end()])
+	clear(w.b[w.footer.at:])
+}
+
+func identity(n int) []uint32 {
+	ids := make([]uint32, n)
+	for i := range ids {
+		ids[i] = uint32(i)
+	}
+	return ids
+}
+
+// shortIDs are those that an instruction with one byte for a string can name. They stay among themselves.
+const shortIDs = 256
+
+// align numbers the new strings like the old ones where both have them, and the others with what is left, in order. The
+// result is a permutation in which short ids stay short.
+func align(old, new []text) []uint32 {
+	n := max(len(old), len(new))
+	const none = ^uint32(0)
+	ids, taken := make([]uint32, n), make([]bool, n)
+	for i := range ids {
+		ids[i] = none
+	}
+	place := make(map[text]int, len(old))
+	for i, s := range old {
+		if _, twice := place[s]; !twice {
+			place[s] = i
+		}
+	}
+	for i, s := range new {
+		if o, ok := place[s]; ok && (o < shortIDs) == (i < shortIDs) && !taken[o] {
+			ids[i], taken[o] = uint32(o), true
+		}
+	}
+	short, long := 0, shortIDs
+	for i := range ids {
+		if ids[i] != none {
+			continue
+		}
+		free := &long
+		if i < shortIDs {
+			free = &short
+		}
+		for taken[*free] {
+			*free++
+		}
+		ids[i], taken[*free] = uint32(*free), true
+	}
+	return ids
+}
+
+func invert(ids []uint32) []uint32 {
+	out := make([]uint32, len(ids))
+	for i, v := range ids {
+		out[v] = uint32(i)
+	}
+	return out
+}
+
+func (w *rewriter) id(v uint32) uint32 {
+	if int64(v) < int64(len(w.ids)) {
+		return w.ids[v]
+	}
+	return v
+}
+
+// number reads a number of 1, 2 or 4 bytes.
+func (w *rewriter) number(at int, width byte) uint32 {
+	switch width {
+	case 1:
+		return uint32(w.b[at])
+	case 2:
+		return uint32(binary.LittleEndian.Uint16(w.b[at:]))
+	}
+	return binary.LittleEndian.Uint32(w.b[at:])
+}
+
+func (w *rewriter) setNumber(at int, width byte, v uint32) {
+	switch width {
+	case 1:
+		w.b[at] = byte(v)
+	case 2:
+		binary.LittleEndian.PutUint16(w.b[at:], uint16(v))
+	default:
+		binary.LittleEndian.PutUint32(w.b[at:], v)
+	}
+}
+
+// renumber puts the other id for a string at a place. One that does not fit stays, and so does the one it would have
+// become: numbers of a width are exchanged among themselves only.
+func (w *rewriter) renumber(at int, width byte) {
+	v := w.number(at, width)
+	n := w.id(v)
+	if width == 2 && (n > 1<<16-1 || len(w.ids) > 1<<16) || width == 1 && v >= shortIDs {
+		return
+	}
+	w.setNumber(at, width, n)
+}
+
+// step replaces a number by its distance to last, or undoes that, and gives the number itself.
+func (w *rewriter) step(at int, width byte, last uint32) uint32 {
+	v := w.number(at, width)
+	if w.undo {
+		v += last
+		w.setNumber(at, width, v)
+		return w.number(at, width)
+	}
+	w.setNumber(at, width, v-last)
+	return v
+}
+
+// function is a function header of 16 bytes: 25 bits offset, 7 parameters; 15 size, 17 name; 25 offset of what else is
+// known, 7 frame; 8 environment, 8 and 8 caches, 8 flags.
+type function struct{ words [4]uint32 }
+
+const (
+	offsetBits  = 1<<25 - 1
+	sizeBits    = 1<<15 - 1
+	flagLarge   = 0x20 << 24 // the header is elsewhere, where the two offsets say
+	largeName   = 12         // where the name stands in a large header
+	largeHeader = 32
+)
+
+func (w *rewriter) function(i int) function {
+	var f function
+	for k := range f.words {
+		f.words[k] = binary.LittleEndian.Uint32(w.b[w.headers.at+16*i+4*k:])
+	}
+	return f
+}
+
+func (w *rewriter) setFunction(i int, f function) {
+	for k, v := range f.words {
+		binary.LittleEndian.PutUint32(w.b[w.headers.at+16*i+4*k:], v)
+	}
+}
+
+func (f function) large() bool { return f.words[3]&flagLarge != 0 }
+
+// largeAt is where a large header is, or -1.
+func (w *rewriter) largeAt(f function) int {
+	at := int(f.words[2]&offsetBits)<<16 | int(f.words[0]&offsetBits)
+	if at < w.code.at || at > w.code.end()-largeHeader {
+		return -1
+	}
+	return at
+}
+
+// offsets makes those of functions distances to the end of the one before.
+func (w *rewriter) offsets() {
+	var end, info uint32
+	for i := range w.functions {
+		f := w.function(i)
+		if f.large() {
+			continue
+		}
+		offset, other := f.words[0]&offsetBits, f.words[2]&offsetBits
+		if w.undo {
+			offset, other = (offset+end)&offsetBits, (other+info)&offsetBits
+			f.words[0], f.words[2] = f.words[0]&^offsetBits|offset, f.words[2]&^offsetBits|other
+		} else {
+			f.words[0], f.words[2] = f.words[0]&^offsetBits|(offset-end)&offsetBits, f.words[2]&^offsetBits|(other-info)&offsetBits
+		}
+		end, info = offset+f.words[1]&sizeBits, other
+		w.setFunction(i, f)
+	}
+}
+
+// entries makes offsets of strings distances to the one before.
+func (w *rewriter) entries() {
+	const bits = 1<<23 - 1
+	var last uint32
+	for at := w.small.at; at < w.small.end(); at += 4 {
+		v := w.number(at, 4)
+		if v>>24 == 255 {
+			continue
+		}
+		offset := v >> 1 & bits
+		other := offset - last
+		if w.undo {
+			other = offset + last
+			last = other & bits
+		} else {
+			last = offset
+		}
+		w.setNumber(at, 4, v&^(bits<<1)|other&bits<<1)
+	}
+	last = 0
+	for at := w.overflow.at; at < w.overflow.end(); at += 8 {
+		last = w.step(at, 4, last)
+	}
+}
+
+// names renumbers the names of functions.
+func (w *rewriter) names() {
+	for i := range w.functions {
+		f := w.function(i)
+		if f.large() {
+			if at := w.largeAt(f); at >= 0 {
+				w.renumber(at+largeName, 4)
+			}
+			continue
+		}
+		name := w.id(f.words[1] >> 15)
+		if name < 1<<17 && len(w.ids) <= 1<<17 {
+			f.words[1] = f.words[1]&sizeBits | name<<15
+			w.setFunction(i, f)
+		}
+	}
+	for at := w.sources.at; at < w.sources.end(); at += 8 {
+		w.renumber(at+4, 4)
+	}
+}
+
+// rehash puts the hashes of identifiers back.
+func (w *rewriter) rehash(texts []text) {
+	at, i := w.hashes.at, 0
+	for k := w.kinds.at; k < w.kinds.end(); k += 4 {
+		v := w.number(k, 4)
+		for range v &^ (1 << 31) {
+			if i == len(texts) {
+				return
+			}
+			if v>>31 == 1 {
+				if at == w.hashes.end() {
+					return
+				}
+				w.setNumber(at, 4, hash(texts[i]))
+				at += 4
+			}
+			i++
+		}
+	}
+}
+
+// body is the instructions of a function.
+type body struct {
+	span
+	function int
+}
+
+// bodies gives the instructions of all functions in the order of the file, those that several functions share once.
+func (w *rewriter) bodies() []body {
+	var out []body
+	for i := range w.functions {
+		f := w.function(i)
+		s := span{int(f.words[0] & offsetBits), int(f.words[1] & sizeBits)}
+		if f.large() {
+			at := w.largeAt(f)
+			if at < 0 {
+				continue
+			}
+			s = span{int(w.number(at, 4)), int(w.number(at+8, 4))}
+		}
+		if s.at >= w.code.at && s.at <= w.code.end() && s.size <= w.code.end()-s.at {
+			out = append(out, body{s, i})
+		}
+	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].at < out[j].at })
+	kept := out[:0]
+	end := 0
+	for _, s := range out {
+		if s.at >= end {
+			kept = append(kept, s)
+			end = s.end()
+		}
+	}
+	return kept
+}
+
+// instructions renumbers strings, and makes ids of functions and places of literals distances to the one before.
+func (w *rewriter) instructions() {
+	var last [256]uint32 // by kind of operand
+	var count uint32     // of literals
+	for _, s := range w.bodies() {
+		last[functionID] = uint32(s.function)
+		end := s.end()
+		for at := s.at; at < end; {
+			code := w.b[at]
+			length := int(w.version.length[code])
+			if length == 0 || at+length > end {
+				break
+			}
+			operandAt := at + 1
+			for _, o := range w.version.operands[code] {
+				switch o.kind {
+				case plain, target:
+				case stringID:
+					w.renumber(operandAt, o.width)
+				case jumpTableAt:
+					if table := (at + int(w.number(operandAt, o.width)) + 3) &^ 3; table > at && table < end {
+						end = table
+					}
+				case literals:
+					count = w.number(operandAt, o.width)
+				default:
+					last[o.kind] = w.step(operandAt, o.width, last[o.kind])
+					w.note(o.kind, last[o.kind], count)
+				}
+				operandAt += int(o.width)
+			}
+			at += length
+		}
+	}
+}
