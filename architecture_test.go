@@ -193,7 +193,8 @@ func TestFilesStayReadable(t *testing.T) {
 		}
 	})
 	for dir, n := range perPackage {
-		if oneFileEach := strings.HasPrefix(dir, "cmd") || dir == "lab"; n > maxPkgFiles && !oneFileEach {
+		// A command, a proof, a resource of the management API: one file each, however many there are.
+		if oneFileEach := strings.HasPrefix(dir, "cmd") || dir == "lab" || dir == "api"; n > maxPkgFiles && !oneFileEach {
 			t.Errorf("%s has %d files: split it by the way of the data", dir, n)
 		}
 	}
@@ -253,6 +254,9 @@ func TestEffectsStayAtTheEdges(t *testing.T) {
 }
 
 func pure(path string) bool {
+	if strings.HasPrefix(path, "halt/watch/") {
+		return false // the guard at work
+	}
 	for _, dir := range []string{"sign/", "decide/", "halt/", "publish/delta/", "client/trial/"} {
 		if strings.HasPrefix(path, dir) {
 			return true

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"time"
 
@@ -176,8 +175,8 @@ func (c *Client) rule(ctx context.Context, plan *decide.Plan, d *slipstream.Deci
 		if err != nil {
 			return nil, err
 		}
-		if !answered {
-			break
+		if !answered || d != nil {
+			break // a decision does not change by an answer; the next one knows it
 		}
 		rulings = c.ruleOnce(plan, d, now)
 	}
@@ -481,62 +480,4 @@ func (c *Client) unstage(pkg string, r ruling) error {
 		return nil // what is offered instead takes its place when it is staged
 	}
 	return c.step(trial.Unstage(c.body.Trial, c.env(), pkg), nil)
-}
-
-// places are the rollouts with a cap that admitted the device, and those that had no place for it in this epoch: only a
-// later one can have made room. mu is held.
-func (c *Client) places() (granted, full []string) {
-	for rollout := range c.body.Grants {
-		granted = append(granted, rollout)
-	}
-	for rollout, epoch := range c.body.Ungranted {
-		if epoch >= c.body.Channels[c.channel].Epoch {
-			full = append(full, rollout)
-		}
-	}
-	return granted, full
-}
-
-// maxGrants is how many rollouts with a cap one check asks, of those that stand one below the other.
-const maxGrants = 4
-
-// grants asks for admission to rollouts with a cap, says whether there was an answer, and keeps it: a yes for good, a no until the state changes.
-func (c *Client) grants(ctx context.Context, rulings map[string]ruling) (bool, error) {
-	any := false
-	for _, r := range rulings {
-		if r.grant == "" || r.offer != nil {
-			continue
-		}
-		c.mu.Lock()
-		epoch := c.body.Channels[c.channel].Epoch
-		body, err := json.Marshal(map[string]string{"app": c.cfg.App, "channel": c.channel, "rollout": r.grant, "device": c.deviceID()})
-		c.mu.Unlock()
-		if err != nil {
-			return false, fmt.Errorf("ask for a grant: %w", err)
-		}
-		var answer struct {
-			Granted bool `json:"granted"`
-		}
-		err = c.net.document(ctx, http.MethodPost, "/v1/grants", body, 4<<10, func(raw []byte) error {
-			return decodeAnswer(raw, &answer, "grant")
-		})
-		if err != nil {
-			c.log.Warn("no answer about a grant", "rollout", r.grant, "error", err)
-			continue
-		}
-		c.mu.Lock()
-		next := c.body
-		if answer.Granted {
-			next.Grants = cloneWith(next.Grants, r.grant, true)
-		} else {
-			next.Ungranted = cloneWith(next.Ungranted, r.grant, epoch)
-		}
-		err = c.commit(next)
-		c.mu.Unlock()
-		if err != nil {
-			return false, err
-		}
-		any = true
-	}
-	return any, nil
 }

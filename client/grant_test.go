@@ -1,7 +1,6 @@
 package client
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/slipstream-ota/slipstream"
@@ -27,7 +26,7 @@ func TestARefusedPlaceIsNotAskedForAgainBeforeTheStateChanges(t *testing.T) {
 	if n := b.repo.count("/v1/grants"); n != 1 {
 		t.Errorf("a restart forgot the refusal: asked %d times", n)
 	}
-	b.repo.epoch["production"]++
+	b.repo.edit("main", func(*slipstream.PackageState) {})
 	if u := b.update(); len(u.Staged) != 1 {
 		t.Errorf("a new state may have made room: %+v", u.Answers["main"])
 	}
@@ -36,13 +35,8 @@ func TestARefusedPlaceIsNotAskedForAgainBeforeTheStateChanges(t *testing.T) {
 func TestWhoGetsNoPlaceAsksTheNextRolloutInTheSameCheck(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	older, newer := b.repo.publish("main", "1.0.0", v1), b.repo.publish("main", "2.0.0", v1)
-	b.repo.offer(newer, capped)
-	full := b.repo.packages["main"].Rollouts
-	b.repo.offer(older, capped)
-	p := b.repo.packages["main"]
-	p.Rollouts = append(slices.Clone(full), p.Rollouts...)
-	b.repo.packages["main"] = p
+	b.repo.offer(b.repo.publish("main", "1.0.0", v1), capped)
+	b.repo.offer(b.repo.publish("main", "2.0.0", v1), capped)
 	b.repo.grants = map[string]bool{"ro-1.0.0-main": true}
 	u := b.update()
 	if got := u.Answers["main"].Offer; got == nil || got.Release.Version != "1.0.0" {

@@ -383,6 +383,7 @@ func TestGrantsAdmitADeviceOnce(t *testing.T) {
 		t.Fatalf("answer %+v", u.Answers["main"])
 	}
 	b.repo.grants = map[string]bool{"ro-1.0.0-main": true}
+	b.repo.edit("main", func(*slipstream.PackageState) {}) // until then the refusal stands
 	if u := b.update(); len(u.Staged) != 1 {
 		t.Fatalf("answer %+v", u.Answers["main"])
 	}

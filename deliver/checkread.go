@@ -16,6 +16,7 @@ const (
 	maxPackages   = 64
 	maxAttributes = 64
 	maxRefused    = 256
+	maxPlaces     = 64
 	maxFact       = 256 // bytes of a fact such as a model
 	maxDepth      = 16
 	nonceBytes    = 32
@@ -127,10 +128,30 @@ func (c *cursor) packages(out *[]namedPackage) error {
 					p.Refused = append(p.Refused, d)
 					return err
 				})
+			case "granted":
+				return c.rolloutsInto(&p.Granted)
+			case "full":
+				return c.rolloutsInto(&p.Full)
 			}
 			return errUnknown
 		})
 		*out = append(*out, namedPackage{pkg, p})
+		return err
+	})
+}
+
+// rolloutsInto reads a list of rollouts with a cap.
+func (c *cursor) rolloutsInto(out *[]string) error {
+	return c.array(func() error {
+		var id string
+		if len(*out) == maxPlaces {
+			return fmt.Errorf("more than %d rollouts with a cap", maxPlaces)
+		}
+		err := c.textInto(&id)
+		if len(id) > maxRolloutID {
+			return fmt.Errorf("a rollout's id is longer than %d bytes", maxRolloutID)
+		}
+		*out = append(*out, id)
 		return err
 	})
 }

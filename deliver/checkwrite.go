@@ -89,6 +89,13 @@ func (e *stateEntry) appendPackage(b []byte, name string, d *decide.Decision) ([
 	if d.Target != nil && d.Verdict != slipstream.VerdictUpgradeRuntime {
 		b = append(append(b, `,"apply":`...), target.apply...)
 	}
+	if d.Grant != "" {
+		id, err := sign.Encode(d.Grant)
+		if err != nil {
+			return b, fmt.Errorf("encode rollout: %w", err)
+		}
+		b = append(append(b, `,"grant":`...), id...)
+	}
 	return append(b, '}'), nil
 }
 

@@ -1,42 +1,63 @@
 package deliver
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/internal/httpx"
 	"github.com/slipstream-ota/slipstream/store"
 )
 
+// Limits of asking for places.
 const (
-	maxGrantBody = 4 << 10
-	grantBatch   = 512                  // devices that one transaction answers
-	grantQueue   = 8192                 // devices that may wait before others are refused
-	grantWait    = 2 * time.Millisecond // that the first of a batch waits for company
+	maxGrantBody     = 4 << 10
+	maxRolloutID     = 64
+	grantBatch       = 512  // requests that one commit takes
+	maxGrantsWaiting = 8192 // requests that may wait before others are refused
+	defaultGrantRate = 50   // requests per second of one network
 )
 
 // cappedRollout names a rollout with a cap where it stands.
 type cappedRollout struct{ app, channel, id string }
 
-// grantCall is one device on its way into a batch.
-type grantCall struct {
-	request store.GrantRequest
-	done    chan grantAnswer // of capacity 1, so that the writer never waits for a device that gave up
+// places are how many devices such a rollout takes, as of an epoch.
+type places struct{ capacity, epoch int64 }
+
+// placesOf keeps the rollouts that give places: those that stand in a state and that devices would take.
+func placesOf(caps map[cappedRollout]int64, states map[stateKey]*stateEntry) map[cappedRollout]places {
+	out := map[cappedRollout]places{}
+	for k, e := range states {
+		if e.plan == nil {
+			continue
+		}
+		for _, p := range e.plan.State().Packages {
+			for i := range p.Rollouts {
+				r := &p.Rollouts[i]
+				of := cappedRollout{k.app, k.channel, r.ID}
+				capacity, known := caps[of]
+				if !known || !r.Grant || r.Hold != "" || slices.Contains(p.Withdrawn, r.Manifest) {
+					continue
+				}
+				if other, stands := out[of]; !stands || e.epoch < other.epoch {
+					out[of] = places{capacity, e.epoch}
+				}
+			}
+		}
+	}
+	return out
 }
 
-type grantAnswer struct {
-	given bool
-	err   error
-}
-
-// grants answers whether a device has a place in a rollout with a cap. It is the one question of devices that is not
-// answered from memory: a place is given in a durable transaction, which many devices share.
+// grants gives a device a place in a rollout with a cap, or says that there is none. Which rollouts have places is in the
+// snapshot; who has one is in the store alone.
 func (s *Server) grants(w http.ResponseWriter, r *http.Request) error {
 	snap, err := s.current()
 	if err != nil {
@@ -49,19 +70,24 @@ func (s *Server) grants(w http.ResponseWriter, r *http.Request) error {
 		return readError(err)
 	}
 	free()
-	request, err := readGrant(snap, body)
+	req, err := parseGrant(body)
 	if err != nil {
 		return err
+	}
+	p, ok := snap.caps[cappedRollout{req.App, req.Channel, req.Rollout}]
+	if !ok {
+		return fmt.Errorf("app %q, channel %q: a rollout %.64q that gives places is %w", req.App, req.Channel, req.Rollout, slipstream.ErrNotFound)
 	}
 	sender := s.sender(r)
-	if err := s.within(sender, s.cfg.Reports.Network(sender), 1); err != nil {
+	if err := s.bounded(s.grantQuota, "requests for places", sender, s.cfg.Reports.Network(sender), 1); err != nil {
 		return err
 	}
-	given, err := s.place(r.Context(), request)
+	given, err := s.grantQueue.ask(r.Context(), store.GrantRequest{App: req.App, Rollout: req.Rollout, Device: req.Device, Cap: p.capacity})
 	if err != nil {
 		return err
 	}
-	answer, err := json.Marshal(map[string]bool{"granted": given})
+	s.metrics.granted(given)
+	answer, err := json.Marshal(slipstream.GrantAnswer{Granted: given, Epoch: p.epoch})
 	if err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
@@ -70,92 +96,162 @@ func (s *Server) grants(w http.ResponseWriter, r *http.Request) error {
 	h["Cache-Control"] = s.headers.noStore
 	h["X-Content-Type-Options"] = s.headers.noSniff
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(answer) // given already: a device that has gone away will ask again
+	_, _ = w.Write(answer) // a client that has gone away asks again and is told the same
 	return nil
 }
 
-// readGrant reads a device's question and looks its rollout up.
-func readGrant(snap *snapshot, body []byte) (store.GrantRequest, error) {
-	var q struct{ App, Channel, Rollout, Device string }
-	d := json.NewDecoder(bytes.NewReader(body))
-	if err := d.Decode(&q); err != nil {
-		return store.GrantRequest{}, slipstream.Invalidf("the body is no JSON object of texts: %w", err)
+// parseGrant reads the body of a request for a place by the rules of parseCheck.
+func parseGrant(body []byte) (slipstream.GrantRequest, error) {
+	var req slipstream.GrantRequest
+	refuse := func(err error) (slipstream.GrantRequest, error) {
+		return slipstream.GrantRequest{}, &slipstream.Refusal{Reason: slipstream.ReasonMalformed, What: "request for a place", Err: err}
 	}
-	if d.More() {
-		return store.GrantRequest{}, slipstream.Invalidf("the body goes on after its object")
+	if !utf8.Valid(body) {
+		return refuse(errors.New("the body is not UTF-8"))
 	}
-	if !slipstream.Digest(q.Device).Valid() {
-		return store.GrantRequest{}, slipstream.Invalidf("device: must be 64 lower-case hex digits")
+	c := &cursor{text: string(body)}
+	err := c.object(maxDepth, func(name string) error {
+		switch name {
+		case "app":
+			return c.textInto(&req.App)
+		case "channel":
+			return c.textInto(&req.Channel)
+		case "rollout":
+			return c.textInto(&req.Rollout)
+		case "device":
+			return c.textInto(&req.Device)
+		}
+		return errUnknown
+	})
+	if err == nil && !c.atEnd() {
+		err = c.failure("data after the end")
 	}
-	places, ok := snap.caps[cappedRollout{q.App, q.Channel, q.Rollout}]
-	if !ok {
-		return store.GrantRequest{}, fmt.Errorf("app %.64q, channel %.64q: a rollout %.64q with a cap: %w", q.App, q.Channel, q.Rollout, slipstream.ErrNotFound)
+	if err == nil {
+		err = errors.Join(slipstream.CheckName("app", req.App), slipstream.CheckName("channel", req.Channel))
 	}
-	return store.GrantRequest{App: q.App, Rollout: q.Rollout, Device: q.Device, Cap: places}, nil
+	switch {
+	case err != nil:
+		return refuse(err)
+	case req.Rollout == "" || len(req.Rollout) > maxRolloutID:
+		return refuse(fmt.Errorf("rollout must be an id of at most %d bytes", maxRolloutID))
+	case !slipstream.Digest(req.Device).Valid():
+		return refuse(errors.New("device must be 64 lower-case hex digits"))
+	}
+	return req, nil
 }
 
-// place waits until a batch has answered for the device.
-func (s *Server) place(ctx context.Context, request store.GrantRequest) (bool, error) {
-	c := &grantCall{request: request, done: make(chan grantAnswer, 1)}
-	if s.stopping.Load() {
-		return false, fmt.Errorf("give a place: the server is stopping: %w", slipstream.ErrUnavailable)
+// grantQueue groups requests for places into commits: while one is written, those that come meanwhile gather for the next.
+// There is no goroutine of its own: the first who waits writes for all who wait with it.
+type grantQueue struct {
+	take    func(ctx context.Context, batch []store.GrantRequest) ([]bool, error)
+	timeout time.Duration // of one commit
+
+	mu      sync.Mutex
+	waiting []*grantAsk // when one of them has the turn, it is the first
+	busy    bool        // somebody has the turn, or writes
+}
+
+// grantAsk is one request on its way into a commit. Both channels take one value without a reader.
+type grantAsk struct {
+	request store.GrantRequest
+	turn    chan struct{}
+	done    chan grantAnswer
+}
+
+type grantAnswer struct {
+	given bool
+	err   error
+}
+
+// ask answers after the commit. A caller whose ctx ends may have got its place all the same; asking again tells.
+func (q *grantQueue) ask(ctx context.Context, r store.GrantRequest) (bool, error) {
+	a := &grantAsk{request: r, turn: make(chan struct{}, 1), done: make(chan grantAnswer, 1)}
+	if err := q.enter(a); err != nil {
+		return false, err
 	}
 	select {
-	case s.asking <- c:
-	default:
-		return false, fmt.Errorf("give a place: %d devices are waiting: %w", grantQueue, slipstream.ErrUnavailable)
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.StoreTimeout)
-	defer cancel()
-	select {
-	case a := <-c.done:
-		return a.given, a.err
+	case <-a.turn:
+		q.write(ctx)
+	case got := <-a.done:
+		return got.given, got.err
 	case <-ctx.Done():
-		return false, fmt.Errorf("wait for a place: %w: %w", context.Cause(ctx), slipstream.ErrUnavailable)
+		q.leave(a)
+		return false, fmt.Errorf("wait for a place: %w", ctx.Err())
+	}
+	got := <-a.done
+	return got.given, got.err
+}
+
+func (q *grantQueue) enter(a *grantAsk) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) >= maxGrantsWaiting {
+		return fmt.Errorf("ask for a place: %d are waiting: %w", len(q.waiting), slipstream.ErrUnavailable)
+	}
+	q.waiting = append(q.waiting, a)
+	if !q.busy {
+		q.passTurn()
+	}
+	return nil
+}
+
+// passTurn gives the turn to the first who waits. mu is held.
+func (q *grantQueue) passTurn() {
+	q.busy = len(q.waiting) > 0
+	if q.busy {
+		q.waiting[0].turn <- struct{}{}
 	}
 }
 
-// giveGrants answers batch by batch until ctx ends.
-func (s *Server) giveGrants(ctx context.Context) {
-	for {
-		select {
-		case c := <-s.asking:
-			s.giveBatch(ctx, s.gatherGrants(c))
-		case <-ctx.Done():
-			return
-		}
+// leave takes back a request that nobody writes yet; with the turn, when it had it.
+func (q *grantQueue) leave(a *grantAsk) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.waiting, a)
+	if i < 0 {
+		return
+	}
+	q.waiting = slices.Delete(q.waiting, i, i+1)
+	if len(a.turn) > 0 {
+		q.passTurn()
 	}
 }
 
-func (s *Server) gatherGrants(first *grantCall) []*grantCall {
-	calls := []*grantCall{first}
-	timer := time.NewTimer(grantWait)
-	defer timer.Stop()
-	for len(calls) < grantBatch {
-		select {
-		case c := <-s.asking:
-			calls = append(calls, c)
-		case <-timer.C:
-			return calls
-		}
-	}
-	return calls
-}
+// write commits the first of those who wait, the caller among them, and hands the turn on.
+func (q *grantQueue) write(ctx context.Context) {
+	q.mu.Lock()
+	n := min(len(q.waiting), grantBatch)
+	asks := slices.Clone(q.waiting[:n])
+	q.waiting = slices.Delete(q.waiting, 0, n)
+	q.mu.Unlock()
+	var given []bool
+	err := errors.New("give places: the writer broke off")
+	defer func() { q.answer(asks, given, err) }()
 
-// giveBatch outlives ctx: a batch that has begun is answered.
-func (s *Server) giveBatch(ctx context.Context, calls []*grantCall) {
-	batch := make([]store.GrantRequest, len(calls))
-	for i, c := range calls {
-		batch[i] = c.request
+	batch := make([]store.GrantRequest, len(asks))
+	for i, a := range asks {
+		batch[i] = a.request
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.StoreTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.timeout) // it writes for others too
 	defer cancel()
-	given, err := s.cfg.Store.Grants().Take(ctx, batch)
-	for i, c := range calls {
+	if given, err = q.take(ctx, batch); err == nil && len(given) != len(batch) {
+		err = fmt.Errorf("give places: the store answered for %d of %d requests", len(given), len(batch))
+	}
+}
+
+// answer tells those whose requests were written. When the store is away, those who wait behind them are told so too.
+func (q *grantQueue) answer(asks []*grantAsk, given []bool, err error) {
+	q.mu.Lock()
+	if errors.Is(err, slipstream.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		asks, q.waiting = append(asks, q.waiting...), nil
+	}
+	q.passTurn()
+	q.mu.Unlock()
+	for i, a := range asks {
 		if err != nil {
-			c.done <- grantAnswer{err: fmt.Errorf("give places: %w", err)}
-			continue
+			a.done <- grantAnswer{err: err}
+		} else {
+			a.done <- grantAnswer{given: given[i]}
 		}
-		c.done <- grantAnswer{given: given[i]}
 	}
 }

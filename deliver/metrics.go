@@ -39,9 +39,12 @@ type metrics struct {
 	requests  *prometheus.CounterVec
 	common    [routes][maxCode]prometheus.Counter
 	durations [routes]prometheus.Observer
+	places    *prometheus.CounterVec
 	apps      prometheus.Gauge
 	states    prometheus.Gauge
 	built     prometheus.Gauge
+	expires   prometheus.Gauge
+	failed    prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -52,9 +55,15 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "slipstream_deliver_requests_total", Help: "Requests of devices by route and status code.",
 		}, []string{"route", "code"}),
+		places: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "slipstream_grants_total", Help: "Answers to devices that asked for a place in a rollout with a cap.",
+		}, []string{"result"}),
 		apps:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "slipstream_snapshot_apps", Help: "Apps in the snapshot."}),
 		states: prometheus.NewGauge(prometheus.GaugeOpts{Name: "slipstream_snapshot_states", Help: "Signed states in the snapshot."}),
 		built:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "slipstream_snapshot_timestamp_seconds", Help: "When the snapshot was last refreshed."}),
+		expires: prometheus.NewGauge(prometheus.GaugeOpts{Name: "slipstream_state_expires_timestamp_seconds",
+			Help: "When the first of the states expires, if it is not signed again; 0 without any."}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "slipstream_snapshot_failures_total", Help: "Refreshes of the snapshot that failed: the store was away."}),
 	}
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "slipstream_deliver_duration_seconds", Help: "Time to answer devices by route.",
@@ -67,7 +76,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	var failed error
-	for _, c := range []prometheus.Collector{m.requests, durations, m.apps, m.states, m.built} {
+	for _, c := range []prometheus.Collector{m.requests, durations, m.places, m.apps, m.states, m.built, m.expires, m.failed} {
 		failed = errors.Join(failed, registry.Register(c))
 	}
 	return m, failed
@@ -85,11 +94,37 @@ func (m *metrics) observe(r routeID, code int, took time.Duration) {
 	m.requests.WithLabelValues(r.String(), strconv.Itoa(code)).Inc()
 }
 
-func (m *metrics) snapshot(apps, states int) {
+func (m *metrics) granted(given bool) {
+	switch {
+	case m == nil:
+	case given:
+		m.places.WithLabelValues("granted").Inc()
+	default:
+		m.places.WithLabelValues("full").Inc()
+	}
+}
+
+func (m *metrics) refreshFailed() {
+	if m != nil {
+		m.failed.Inc()
+	}
+}
+
+func (m *metrics) snapshot(s *snapshot) {
 	if m == nil {
 		return
 	}
-	m.apps.Set(float64(apps))
-	m.states.Set(float64(states))
+	var first time.Time
+	for _, e := range s.states {
+		if first.IsZero() || e.expires.Before(first) {
+			first = e.expires
+		}
+	}
+	m.expires.Set(0)
+	if !first.IsZero() {
+		m.expires.Set(float64(first.Unix()))
+	}
+	m.apps.Set(float64(len(s.apps)))
+	m.states.Set(float64(len(s.states)))
 	m.built.SetToCurrentTime()
 }

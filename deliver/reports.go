@@ -175,15 +175,19 @@ func (q *quota) sweep(now time.Time) {
 // within refuses n events that are too many for the sender's network. Addresses of this machine and of private networks
 // are never bound: behind them stands a proxy that nobody declared, or the operator.
 func (s *Server) within(sender netip.Addr, network string, n int) error {
+	return s.bounded(s.quota, "reports", sender, network, n)
+}
+
+func (s *Server) bounded(q *quota, what string, sender netip.Addr, network string, n int) error {
 	sender = sender.Unmap()
-	if s.quota.rate <= 0 || !sender.IsValid() || sender.IsLoopback() || sender.IsPrivate() || sender.IsLinkLocalUnicast() {
+	if q.rate <= 0 || !sender.IsValid() || sender.IsLoopback() || sender.IsPrivate() || sender.IsLinkLocalUnicast() {
 		return nil
 	}
-	wait := s.quota.take(network, n, s.cfg.Clock())
+	wait := q.take(network, n, s.cfg.Clock())
 	if wait == 0 {
 		return nil
 	}
-	p := httpx.NewProblem(http.StatusTooManyRequests, codeTooMany, "too many reports from this network")
+	p := httpx.NewProblem(http.StatusTooManyRequests, codeTooMany, "too many %s from this network", what)
 	p.RetryAfter = int((wait + time.Second - 1) / time.Second)
 	return p
 }

@@ -57,6 +57,7 @@ type Config struct {
 	StoreTimeout     time.Duration // of a look into the store or the blobs, default 10 s
 	MinimumRate      int64         // bytes per second below which a download is given up, default 4 KiB
 	ReportRate       int           // events per second that one network may report, default 500; negative: no bound
+	GrantRate        int           // requests for places per second of one network, default 50; negative, or without a ReportRate: no bound
 	RetryEvery       time.Duration // between attempts to reach a store that is away, default 1 s
 }
 
@@ -84,6 +85,11 @@ func (c Config) withDefaults() Config {
 	if c.MinimumRate <= 0 {
 		c.MinimumRate = 4 << 10
 	}
+	if c.GrantRate == 0 && c.ReportRate >= 0 {
+		c.GrantRate = defaultGrantRate
+	} else if c.GrantRate == 0 {
+		c.GrantRate = -1
+	}
 	if c.RetryEvery <= 0 {
 		c.RetryEvery = time.Second
 	}
@@ -107,7 +113,8 @@ type Server struct {
 	headers      headers
 	releases     knownReleases
 	quota        *quota
-	asking       chan *grantCall // devices that wait for a place
+	grantQuota   *quota
+	grantQueue   *grantQueue
 	checks       sync.Pool       // of *checkBuffers
 	expired      map[string]bool // states that were logged as expired; only Run touches it
 }
@@ -116,7 +123,10 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg.withDefaults(), headers: newHeaders(), expired: map[string]bool{}}
 	s.quota = newQuota(s.cfg.ReportRate)
-	s.asking = make(chan *grantCall, grantQueue)
+	s.grantQuota = newQuota(s.cfg.GrantRate)
+	s.grantQueue = &grantQueue{timeout: s.cfg.StoreTimeout, take: func(ctx context.Context, batch []store.GrantRequest) ([]bool, error) {
+		return s.cfg.Store.Grants().Take(ctx, batch)
+	}}
 	s.cache = newCache(s.cfg.CacheBytes, s.cfg.StoreTimeout)
 	s.dictionaries = newDictionaries(s.cfg.Blobs, s.cfg.Clock, s.cfg.StoreTimeout)
 	var err error
@@ -142,7 +152,6 @@ func (s *Server) Run(ctx context.Context) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	watching.Go(func() { s.watch(ctx, tell) })
-	watching.Go(func() { s.giveGrants(ctx) })
 
 	tick := time.NewTicker(expiryCheckPeriod)
 	defer tick.Stop()
@@ -155,6 +164,7 @@ func (s *Server) Run(ctx context.Context) error {
 			s.logExpired()
 		case <-changed:
 			if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
+				s.metrics.refreshFailed()
 				s.cfg.Log.Error("the snapshot could not be refreshed; devices get the last one", "error", err)
 				if wait(ctx, s.cfg.RetryEvery) {
 					tell()

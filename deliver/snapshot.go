@@ -21,8 +21,8 @@ type snapshot struct {
 	states map[stateKey]*stateEntry
 	apps   map[string]*appEntry
 	known  map[knownName]bool
-	spread map[[2]string]int // by app and channel: over how many seconds devices spread a reaction
-	caps   map[cappedRollout]int64
+	spread map[[2]string]int        // by app and channel: over how many seconds devices spread a reaction
+	caps   map[cappedRollout]places // that give places
 	// rollouts are those of all states: the ones that devices can enrol in.
 	rollouts map[rolloutOf]slipstream.Digest
 }
@@ -109,13 +109,13 @@ func (s *Server) refresh(ctx context.Context) error {
 	for _, e := range next.states {
 		maps.Copy(next.rollouts, e.rollouts)
 	}
-	next.spread, next.caps = c.spread, c.caps
+	next.spread, next.caps = c.spread, placesOf(c.caps, next.states)
 	s.snapshot.Store(next)
 	if s.cfg.Live != nil {
 		s.cfg.Live.Set(news(last, next))
 	}
 	s.cache.expire()
-	s.metrics.snapshot(len(next.apps), len(next.states))
+	s.metrics.snapshot(next)
 	return nil
 }
 

@@ -369,6 +369,9 @@ func (p *Policy) SetPlan(id string, plan *Plan, now time.Time) error {
 			next.Began = append(next.Began, slipstream.At(now))
 		}
 	}
+	if last := next.Stages[len(next.Stages)-1]; last.Share < e.To-e.From {
+		return slipstream.Invalidf("stage %d (%s): the rollout is at %s already, and a plan never shrinks", len(next.Stages), Percent(last.Share), Percent(e.To-e.From))
+	}
 	if next.At < 0 && e.To > e.From {
 		return slipstream.Invalidf("stage 1 (%s): the rollout is at %s already, and a plan never shrinks", Percent(next.Stages[0].Share), Percent(e.To-e.From))
 	}

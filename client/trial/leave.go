@@ -195,7 +195,7 @@ func (t *step) refused(pkg string, d slipstream.Digest) bool {
 }
 
 // settle leaves official releases whose requirements the others do not meet, until all are met. Each round shortens a
-// history, so it ends; an embedded release is never left.
+// history, so it ends; an embedded release is never left. A trial that would not fit beside what is left ends too.
 func (t *step) settle() {
 	at := func(pkg string) Release { return t.Official(t.env, pkg) }
 	for again := true; again; {
@@ -205,6 +205,11 @@ func (t *step) settle() {
 				t.retreat(pkg, slipstream.ReasonRequires)
 				again = true
 			}
+		}
+	}
+	if t.Trial != nil {
+		if _, err := t.unmet(t.Trial.Members); err != nil {
+			t.endTrial(slipstream.ReasonRequires, false)
 		}
 	}
 }

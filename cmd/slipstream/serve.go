@@ -193,6 +193,7 @@ func (c *serveConfig) sender() func(*http.Request) string {
 type serving struct {
 	URL     string `json:"url"`
 	BaseURL string `json:"baseURL,omitempty"`
+	Metrics string `json:"metrics,omitempty"`
 	Data    string `json:"data"`
 	Server  string `json:"server,omitempty"` // file with URL and token
 }
@@ -203,13 +204,16 @@ func (t *tool) serve(ctx context.Context, cfg serveConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	out := serving{URL: s.URL(), BaseURL: cfg.baseURL, Data: cfg.data, Server: s.saved}
+	out := serving{URL: s.URL(), BaseURL: cfg.baseURL, Metrics: s.metrics, Data: cfg.data, Server: s.saved}
 	err = t.print(out, func(w io.Writer) {
 		fmt.Fprintf(w, "Slipstream %s serves %s\n", version, s.URL())
 		if cfg.baseURL != "" {
 			fmt.Fprintf(w, "  devices reach it at %s\n", cfg.baseURL)
 		}
 		fmt.Fprintf(w, "  everything is kept in %s\n", cfg.data)
+		if s.metrics != "" {
+			fmt.Fprintf(w, "  metrics are at %s/metrics\n", s.metrics)
+		}
 		fmt.Fprintf(w, "\nNext, in another terminal:\n  slipstream app create shop\n  slipstream publish ./dist --app shop --version 1.0.0\n"+
 			"  slipstream run --server %s --app shop --dir ./device -- node {dir}/server.js\n", first(cfg.baseURL, s.URL()))
 	})

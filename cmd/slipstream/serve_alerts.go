@@ -131,6 +131,14 @@ func (t *teller) metrics() http.Handler {
 	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{})
 }
 
+// url is where the metrics are, when they have an address of their own.
+func (t *teller) url() string {
+	if t.listener == nil {
+		return ""
+	}
+	return urlOf(t.listener)
+}
+
 // run tells until ctx ends.
 func (t *teller) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)

@@ -43,9 +43,11 @@ type runningServer struct {
 	url   string
 	token string
 	saved string // file with URL and token, "" when it could not be written
-	stop  context.CancelFunc
-	done  chan struct{}
-	err   error
+	// metrics is where /metrics is, when it has an address of its own.
+	metrics string
+	stop    context.CancelFunc
+	done    chan struct{}
+	err     error
 }
 
 // URL is how programs on this machine reach the server.
@@ -149,7 +151,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 
 	// A restored database gets new epochs before any device asks.
 	resignOnce(ctx, changes, cfg.log)
-	r := &runningServer{url: urlOf(listener), done: make(chan struct{})}
+	r := &runningServer{url: urlOf(listener), metrics: news.url(), done: make(chan struct{})}
 	if err := t.announce(ctx, cfg, r, tokens); err != nil {
 		return nil, errors.Join(err, listener.Close(), news.close(), o.store.Close())
 	}

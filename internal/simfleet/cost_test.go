@@ -48,3 +48,21 @@ func BenchmarkDevice(b *testing.B) {
 	b.ReportMetric(float64(alive)/float64(cfg.Devices)/1024, "KiB/device")
 	b.ReportMetric(float64(used.Microseconds())/float64(cfg.Devices)/1000, "cpu-ms/device")
 }
+
+// What a check costs that finds nothing new, with the server's part.
+func BenchmarkCheck(b *testing.B) {
+	w := newWorld(b)
+	w.publish("1.0.0", 10000)
+	cfg := w.config(1)
+	cfg.Poll = time.Hour
+	f := w.fleet(cfg)
+	d := f.devices[0]
+	d.arrive(b.Context())
+	for d.control != "" || d.again || d.runs == "" {
+		d.next(b.Context())
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		d.check(b.Context())
+	}
+}

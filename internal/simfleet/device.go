@@ -21,6 +21,7 @@ type device struct {
 	number int
 	next   func(context.Context) time.Duration // what it does when it wakes; how long it sleeps then
 	at     time.Duration                       // when it wakes, since the fleet began
+	urgent bool                                // a start is under way: it does not wait behind those that only check
 
 	client  *client.Client
 	launch  *client.Launch
@@ -29,6 +30,7 @@ type device struct {
 	runs    string // version
 	started bool   // at least once
 	settled bool   // has nothing to do until something changes on the server
+	again   bool   // something is staged, or what runs must be left: it is to start anew
 	ledger  ledger
 }
 
@@ -44,7 +46,7 @@ func (d *device) arrive(ctx context.Context) time.Duration {
 		Runtime: pick(f.cfg.Runtimes, f.seed.share(d.number, "runtime")),
 		FS:      disk, Locks: disk, Transport: &link{fleet: f.meter, sender: sender(d.network(), d.number)},
 		Limits: client.Limits{Rounds: 1},
-		Hooks:  client.Hooks{OnEvent: d.hear},
+		Hooks:  client.Hooks{OnEvent: d.hear, Restart: func(context.Context, client.Change) { d.again = true }},
 	}
 	if len(f.cfg.Countries) > 0 {
 		country := pick(f.cfg.Countries, f.seed.share(d.number, "country"))
@@ -113,15 +115,16 @@ func (d *device) check(ctx context.Context) time.Duration {
 	}
 	if updated != nil {
 		d.fleet.offered(updated.Answers[d.fleet.cfg.Package].Offer)
+		d.again = d.again || len(updated.Staged) > 0
 	}
 	d.report(ctx)
-	restarts := d.control != "" || d.launch.Outdated()
+	restarts := d.control != "" || d.again
 	d.settle(!restarts && err == nil && len(d.client.Pending()) == 0)
 	if restarts {
-		d.next = d.restart
+		d.next, d.urgent = d.restart, true
 		return time.Duration(rand.Float64() * float64(d.fleet.cfg.Restart))
 	}
-	d.next = d.check
+	d.next, d.urgent = d.check, false
 	poll := d.fleet.cfg.Poll
 	return max(poll*3/4+time.Duration(rand.Float64()*float64(poll/2)), client.RetryAfter(err))
 }
@@ -149,7 +152,7 @@ func (d *device) restart(ctx context.Context) time.Duration {
 	if err := d.start(ctx); err != nil {
 		return d.fail("start", err)
 	}
-	d.fate = works
+	d.again, d.fate = false, works
 	tree := d.launch.Packages[d.fleet.cfg.Package]
 	tried := ""
 	switch {
@@ -185,9 +188,9 @@ func (d *device) conclude(ctx context.Context) time.Duration {
 	if err != nil {
 		return d.fail("conclude", err)
 	}
+	d.report(ctx)
 	if d.fate == works {
-		d.report(ctx)
-		d.next = d.check
+		d.next, d.urgent = d.check, false
 		return time.Duration(rand.Float64() * float64(d.fleet.cfg.Poll))
 	}
 	return d.restart(ctx)

@@ -94,12 +94,11 @@ func (f *Fleet) Run(ctx context.Context) {
 	}
 	for w := range f.cfg.Workers {
 		all.Go(func() {
-			var mine queue
+			var mine pace
 			for i := w; i < len(f.devices); i += f.cfg.Workers {
-				mine = append(mine, f.devices[i])
+				mine.add(f.devices[i])
 			}
-			heap.Init(&mine)
-			f.work(ctx, acting, mine)
+			f.work(ctx, acting, &mine)
 			for i := w; i < len(f.devices); i += f.cfg.Workers {
 				f.devices[i].stop(acting)
 			}
@@ -125,28 +124,49 @@ func (q *queue) Pop() any {
 	return d
 }
 
+// pace are the devices of one worker. When the machine is too slow, checks come late, as if devices checked less often;
+// what a device has begun goes on in its own time.
+type pace struct{ checks, starts queue }
+
+func (p *pace) add(d *device) {
+	if d.urgent {
+		heap.Push(&p.starts, d)
+	} else {
+		heap.Push(&p.checks, d)
+	}
+}
+
+// next is the queue whose first device has its turn; nil when none is left.
+func (p *pace) next(now time.Duration) *queue {
+	switch {
+	case len(p.starts) == 0 && len(p.checks) == 0:
+		return nil
+	case len(p.checks) == 0, len(p.starts) > 0 && (p.starts[0].at <= now || p.starts[0].at <= p.checks[0].at):
+		return &p.starts
+	}
+	return &p.checks
+}
+
 // work wakes devices until ctx ends; what they do ends with acting.
-func (f *Fleet) work(ctx, acting context.Context, mine queue) {
+func (f *Fleet) work(ctx, acting context.Context, mine *pace) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for len(mine) > 0 {
-		d := mine[0]
+	for q := mine.next(0); q != nil; q = mine.next(time.Since(f.begun)) {
+		d := (*q)[0]
 		timer.Reset(max(d.at-time.Since(f.begun), 0))
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
+		heap.Pop(q)
 		if late := time.Since(f.begun) - d.at; late > time.Second {
 			f.count(func(c *counts) { c.late = max(c.late, late) })
 		}
-		sleep := d.next(acting)
-		if sleep == never {
-			heap.Pop(&mine)
-			continue
+		if sleep := d.next(acting); sleep != never {
+			d.at = time.Since(f.begun) + sleep
+			mine.add(d)
 		}
-		d.at = time.Since(f.begun) + sleep
-		heap.Fix(&mine, 0)
 	}
 }
 

@@ -85,6 +85,20 @@ func TestFleetDoesWhatItsRatesSayAndTheServerCountsIt(t *testing.T) {
 	}
 }
 
+// What ships without a manifest has no release to name: its reports must be taken all the same.
+func TestAControlGroupThatRunsWhatShippedIsCounted(t *testing.T) {
+	w := newWorld(t)
+	w.publish("1.0.0", 5000)
+	cfg := w.config(200)
+	cfg.Rates = map[string]Rates{"": {Crash: 0.5}}
+	r := w.run(w.fleet(cfg))
+	w.agrees(r)
+	control := r.tally("1.0.0", slipstream.ArmControl)
+	if control.Enrolled == 0 || control.Failed == 0 || control.Confirmed+control.Failed != control.Enrolled || r.Untold != 0 {
+		t.Error(show(r))
+	}
+}
+
 func TestTheSameSeedMakesTheSameFleet(t *testing.T) {
 	var tallies [2]Tally
 	for i := range tallies {

@@ -217,6 +217,7 @@ const instructions96 = `
 162 JNotLessEqual t1 1 1
 163 JNotLessEqualLong t4 1 1
 164 JLessEqualN t1 1 1
+165 JLessEqualNLong t4 1 1
 166 JNotLessEqualN t1 1 1
 167 JNotLessEqualNLong t4 1 1
 168 JGreater t1 1 1
@@ -224,10 +225,14 @@ const instructions96 = `
 170 JNotGreater t1 1 1
 171 JNotGreaterLong t4 1 1
 172 JGreaterN t1 1 1
+173 JGreaterNLong t4 1 1
 174 JNotGreaterN t1 1 1
+175 JNotGreaterNLong t4 1 1
 176 JGreaterEqual t1 1 1
 177 JGreaterEqualLong t4 1 1
 178 JNotGreaterEqual t1 1 1
+179 JNotGreaterEqualLong t4 1 1
+181 JGreaterEqualNLong t4 1 1
 182 JNotGreaterEqualN t1 1 1
 183 JNotGreaterEqualNLong t4 1 1
 184 JEqual t1 1 1
