@@ -21,7 +21,7 @@ var edges = map[string][]string{
 	"":              {},
 	"sign":          {""},
 	"decide":        {""},
-	"publish/delta": {"", "publish/delta/patch", "publish/delta/zframe"},
+	"publish/delta": {"", "publish/delta/hermes", "publish/delta/patch", "publish/delta/zframe"},
 	"client/trial":  {""},
 	"halt":          {""},
 	"halt/compare":  {""},

@@ -175,8 +175,16 @@ func (c *Client) rule(ctx context.Context, plan *decide.Plan, d *slipstream.Deci
 		if err != nil {
 			return nil, err
 		}
-		if !answered || d != nil {
-			break // a decision does not change by an answer; the next one knows it
+		if !answered {
+			break
+		}
+		if d != nil {
+			next, err := c.decision(ctx, now)
+			if err != nil {
+				c.log.Warn("no decision after an answer about a grant; the next check knows it", "error", err)
+				break
+			}
+			d = next
 		}
 		rulings = c.ruleOnce(plan, d, now)
 	}

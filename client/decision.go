@@ -60,6 +60,7 @@ func (c *Client) decision(ctx context.Context, now time.Time) (*slipstream.Decis
 			on.Refused = append(on.Refused, f.Digest)
 		}
 		on.Granted, on.Full = c.places()
+		on.Granted, on.Full = on.Granted[:min(len(on.Granted), maxPlaces)], on.Full[:min(len(on.Full), maxPlaces)]
 		req.Packages[pkg] = on
 	}
 	c.mu.Unlock()
@@ -108,7 +109,7 @@ func (c *Client) acceptDecision(raw []byte, req slipstream.CheckRequest, now tim
 
 // ruleByDecision takes a server's decision as far as the device's own rules allow it. mu is held.
 func (c *Client) ruleByDecision(pkg string, d slipstream.PackageDecision) ruling {
-	r := ruling{verdict: d.Verdict, reason: d.Reason, rollout: d.Rollout, control: d.Control}
+	r := ruling{verdict: d.Verdict, reason: d.Reason, rollout: d.Rollout, control: d.Control, grant: d.Grant}
 	leaving := d.Reason == slipstream.ReasonWithdrawn || d.Reason == slipstream.ReasonBelowFloor
 	switch {
 	case d.Release != nil && (d.Verdict == slipstream.VerdictUpdate || d.Verdict == slipstream.VerdictRollback):

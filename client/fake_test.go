@@ -104,27 +104,28 @@ type repository struct {
 	t     *testing.T
 	clock *fakeClock
 
-	mu        sync.Mutex
-	rootKey   sign.Signer
-	release   sign.Signer
-	stateKey  sign.Signer
-	roots     [][]byte // version 1 first
-	life      time.Duration
-	epoch     map[string]int64
-	packages  map[string]slipstream.PackageState // in every channel that has none of its own
-	channels  map[string]map[string]slipstream.PackageState
-	manifests map[slipstream.Digest]*slipstream.Manifest
-	envelopes map[slipstream.Digest][]byte
-	blobs     map[slipstream.Digest][]byte
-	lists     map[slipstream.Digest][]slipstream.Container
-	seq       int64
-	reports   []slipstream.Event
-	asked     []string // method and path of every request, with the range
-	decide    func(slipstream.CheckRequest) map[string]slipstream.PackageDecision
-	grants    map[string]bool
-	fault     func(r *http.Request, w *httptest.ResponseRecorder) (*http.Response, error) // may replace an answer
-	down      bool
-	tamper    func(path string, body []byte) []byte
+	mu         sync.Mutex
+	rootKey    sign.Signer
+	release    sign.Signer
+	stateKey   sign.Signer
+	roots      [][]byte // version 1 first
+	life       time.Duration
+	epoch      map[string]int64
+	packages   map[string]slipstream.PackageState // in every channel that has none of its own
+	channels   map[string]map[string]slipstream.PackageState
+	manifests  map[slipstream.Digest]*slipstream.Manifest
+	envelopes  map[slipstream.Digest][]byte
+	blobs      map[slipstream.Digest][]byte
+	lists      map[slipstream.Digest][]slipstream.Container
+	seq        int64
+	reports    []slipstream.Event
+	asked      []string // method and path of every request, with the range
+	decide     func(slipstream.CheckRequest) map[string]slipstream.PackageDecision
+	grants     map[string]bool
+	grantEpoch int64                                                                       // of the answers, 0 = they do not say
+	fault      func(r *http.Request, w *httptest.ResponseRecorder) (*http.Response, error) // may replace an answer
+	down       bool
+	tamper     func(path string, body []byte) []byte
 }
 
 func newRepository(t *testing.T, clock *fakeClock) *repository {
@@ -325,7 +326,11 @@ func (r *repository) serve(w *httptest.ResponseRecorder, req *http.Request) {
 		if err := json.NewDecoder(req.Body).Decode(&q); err != nil {
 			r.t.Error(err)
 		}
-		answer(map[string]bool{"granted": r.grants[q["rollout"]]})
+		if r.grantEpoch == 0 {
+			answer(map[string]any{"granted": r.grants[q["rollout"]]})
+			return
+		}
+		answer(map[string]any{"granted": r.grants[q["rollout"]], "epoch": r.grantEpoch})
 	default:
 		http.NotFound(w, req)
 	}

@@ -356,7 +356,7 @@ func (w *walk) onlyRuntime() *rolloutPlan {
 
 // Wire is the decision as POST /v1/check answers it. A rollback without a release means: to what the device holds.
 func (d Decision) Wire() slipstream.PackageDecision {
-	out := slipstream.PackageDecision{Verdict: d.Verdict, Reason: d.Reason, Rollout: d.Rollout, Control: d.Control, Retry: d.Retry}
+	out := slipstream.PackageDecision{Verdict: d.Verdict, Reason: d.Reason, Rollout: d.Rollout, Control: d.Control, Retry: d.Retry, Grant: d.Grant}
 	if t := d.Target; t != nil {
 		out.Release = &slipstream.ReleaseRef{Digest: t.Manifest, Seq: t.Seq, Version: t.Version, Size: t.Size}
 		if d.Verdict != slipstream.VerdictUpgradeRuntime {

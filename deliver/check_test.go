@@ -169,7 +169,7 @@ func TestANewerClientIsUnderstood(t *testing.T) {
 
 func FuzzParseCheck(f *testing.F) {
 	f.Add([]byte(checkBody(f)))
-	f.Add([]byte(`{"app":"a","channel":"b","nonce":"` + nonce() + `","packages":{"m":{"seq":1,"refused":["` + string(digestOf("5")) + `"]}},"x":[1,{"y":null}]}`))
+	f.Add([]byte(`{"app":"a","channel":"b","nonce":"` + nonce() + `","packages":{"m":{"seq":1,"refused":["` + string(digestOf("5")) + `"],"granted":["ro_5"],"full":["ro_6"]}},"x":[1,{"y":null}]}`))
 	f.Add([]byte(`{"app":"\u0061"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var got, second checkRequest
@@ -208,7 +208,7 @@ func TestDecisionsAreWrittenLikeAnyDocument(t *testing.T) {
 		for i := range rnd.IntN(5) {
 			name, seq := fmt.Sprintf("p%d", 9-i), seqs[rnd.IntN(len(seqs))]
 			r := slipstream.Rollout{ID: pick(), Manifest: digestOf(fmt.Sprint(seq)), Seq: seq, Version: pick(), Size: rnd.Int64N(1 << 53), Runtime: slipstream.Runtime{Range: []string{"*", "2.x"}[rnd.IntN(2)]},
-				To: 10000 * rnd.IntN(2), Control: 10000, Retry: rnd.IntN(2), Apply: slipstream.Apply{Message: pick(), Mandatory: rnd.IntN(2) == 0}}
+				To: 10000 * rnd.IntN(2), Control: 10000, Retry: rnd.IntN(2), Grant: rnd.IntN(4) == 0, Apply: slipstream.Apply{Message: pick(), Mandatory: rnd.IntN(2) == 0}}
 			p := slipstream.PackageState{Rollouts: []slipstream.Rollout{r}}
 			if rnd.IntN(3) == 0 {
 				p.Withdrawn = []slipstream.Digest{digestOf("4")}

@@ -2,6 +2,8 @@ package deliver
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/store"
@@ -32,12 +35,15 @@ func newCapped(t *testing.T, edits ...func(*slipstream.PackageState)) *world {
 }
 
 // capped starts a server on which ro_5 has n places; db is shared by all that are given the same file.
-func capped(t *testing.T, file string, n int64) *world {
+func capped(t *testing.T, file string, n int64, edits ...func(*Config)) *world {
 	t.Helper()
 	db := must[*sqlite.Store](t)(sqlite.Open(t.Context(), file, sqlite.Options{Migrate: true}))
 	w := newCapped(t).start(func(c *Config) {
 		c.Store = granting{c.Store.(*tables), db.Grants()}
 		c.Caps = func(ch store.Channel) map[string]int64 { return map[string]int64{"ro_5": n} }
+		for _, e := range edits {
+			e(c)
+		}
 	})
 	t.Cleanup(func() {
 		w.stop()
@@ -143,8 +149,9 @@ func TestADatabaseThatIsAwayGivesNoPlace(t *testing.T) {
 		c.Store = granting{c.Store.(*tables), brokenGrants{}}
 		c.Caps = func(store.Channel) map[string]int64 { return map[string]int64{"ro_5": 2} }
 	})
-	if got := w.grant("a"); !strings.HasPrefix(got, "503 ") {
-		t.Errorf("away: %s", got)
+	r := w.ask("POST", "/v1/grants", grantBody("a"))
+	if bodyOf(t, r); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
+		t.Errorf("status %d, Retry-After %q", r.StatusCode, r.Header.Get("Retry-After"))
 	}
 }
 
@@ -163,4 +170,164 @@ func TestARolloutThatIsHeldOrWithdrawnGivesNoPlaces(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
+}
+
+func TestPlacesFollowTheState(t *testing.T) {
+	t.Parallel()
+	w := capped(t, filepath.Join(t.TempDir(), "db"), 9)
+	capped := func(p *slipstream.PackageState) { p.Rollouts[0].Grant = true }
+	epoch := int64(2)
+	for _, step := range []struct {
+		name  string
+		state map[string]slipstream.PackageState
+		code  string
+	}{
+		{"it stands", packageState(capped), "200"},
+		{"paused", packageState(capped, func(p *slipstream.PackageState) { p.Rollouts[0].Hold = slipstream.HoldPaused }), "404"},
+		{"goes on", packageState(capped), "200"},
+		{"without a cap", packageState(), "404"},
+		{"gone", packageState(func(p *slipstream.PackageState) { p.Rollouts = nil }), "404"},
+	} {
+		epoch++
+		w.tables.change(func() { w.put("shop", "production", "any", epoch, step.state) })
+		w.eventually(func() bool { return w.server.snapshot.Load().states[stateKey{"shop", "production", "any"}].epoch == epoch })
+		if got := w.grant("a"); !strings.HasPrefix(got, step.code) || step.code == "200" && !strings.Contains(got, fmt.Sprintf(`"epoch":%d`, epoch)) {
+			t.Errorf("%s: %s", step.name, got)
+		}
+	}
+}
+
+func TestOneNetworkCannotTakeAllPlaces(t *testing.T) {
+	t.Parallel()
+	w := capped(t, filepath.Join(t.TempDir(), "db"), 1<<30, func(c *Config) {
+		c.GrantRate = 1
+		c.TrustedProxies = func(string) bool { return true }
+	})
+	ask := func(from, device string) int {
+		r := w.ask("POST", "/v1/grants", grantBody(device), "X-Forwarded-For", from)
+		bodyOf(t, r)
+		return r.StatusCode
+	}
+	asked := 0
+	for ask("203.0.113.9", "same") == http.StatusOK {
+		asked++
+	}
+	if asked != 2000 {
+		t.Errorf("one network asked %d times", asked)
+	}
+	if got := ask("203.0.113.77", "x"); got != http.StatusTooManyRequests {
+		t.Errorf("a neighbour of it: %d", got)
+	}
+	if got := ask("198.51.100.1", "x"); got != http.StatusOK {
+		t.Errorf("another network: %d", got)
+	}
+}
+
+// A commit takes in what came while the one before it was written, and a caller that goes away holds nobody up.
+func TestWhoWaitsForAPlaceSharesACommit(t *testing.T) {
+	t.Parallel()
+	goOn, batches := make(chan struct{}), make(chan int, 10)
+	q := &grantQueue{timeout: time.Minute, take: func(_ context.Context, batch []store.GrantRequest) ([]bool, error) {
+		batches <- len(batch)
+		<-goOn
+		given := make([]bool, len(batch))
+		for i, r := range batch {
+			given[i] = r.Device != "late"
+		}
+		return given, nil
+	}}
+	var wg sync.WaitGroup
+	ask := func(ctx context.Context, device string, want bool, wantErr error) {
+		wg.Go(func() {
+			if got, err := q.ask(ctx, store.GrantRequest{Device: device}); got != want || !errors.Is(err, wantErr) {
+				t.Errorf("%s: %v, %v", device, got, err)
+			}
+		})
+	}
+	waiting := func(n int) {
+		for {
+			q.mu.Lock()
+			now := len(q.waiting)
+			q.mu.Unlock()
+			if now == n {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	ask(t.Context(), "first", true, nil)
+	if n := <-batches; n != 1 {
+		t.Fatalf("the first commit has %d", n)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	ask(gone, "gone", false, context.Canceled)
+	waiting(1)
+	for i := range 6 {
+		ask(t.Context(), []string{"late", "in time"}[i%2], i%2 == 1, nil)
+	}
+	waiting(7)
+	leave()
+	waiting(6)
+	goOn <- struct{}{}
+	if n := <-batches; n != 6 {
+		t.Errorf("the second commit has %d", n)
+	}
+	goOn <- struct{}{}
+	wg.Wait()
+	if q.busy || len(q.waiting) != 0 {
+		t.Errorf("busy %v, %d wait", q.busy, len(q.waiting))
+	}
+}
+
+func TestCallersThatComeAndGoNeverStopTheQueue(t *testing.T) {
+	t.Parallel()
+	var taken atomic.Int64
+	q := &grantQueue{timeout: time.Minute, take: func(_ context.Context, batch []store.GrantRequest) ([]bool, error) {
+		if taken.Add(1)%5 == 0 {
+			panic(http.ErrAbortHandler)
+		}
+		return make([]bool, len(batch)), nil
+	}}
+	var wg sync.WaitGroup
+	for w := range 32 {
+		wg.Go(func() {
+			for i := range 200 {
+				ctx, cancel := context.WithCancel(t.Context())
+				if (w+i)%3 == 0 {
+					cancel()
+				}
+				func() {
+					defer cancel()
+					defer func() { _ = recover() }() // as the HTTP server does
+					_, _ = q.ask(ctx, store.GrantRequest{})
+				}()
+			}
+		})
+	}
+	wg.Wait()
+	if q.busy || len(q.waiting) != 0 || taken.Load() == 0 {
+		t.Errorf("busy %v, %d wait after %d commits", q.busy, len(q.waiting), taken.Load())
+	}
+}
+
+func FuzzParseGrant(f *testing.F) {
+	f.Add([]byte(grantBody("a")))
+	f.Add([]byte(`{"app":"a","app":"b"}`))
+	f.Add([]byte(`{"app":"a","channel":"b","rollout":"\u0061","device":"","x":[{"y":1e9}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := parseGrant(body)
+		if err != nil {
+			if slipstream.ReasonOf(err, "") != slipstream.ReasonMalformed {
+				t.Fatalf("no reason: %v", err)
+			}
+			return
+		}
+		again, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second, err := parseGrant(again); err != nil || second != got {
+			t.Fatalf("%q reads as %+v, which reads as %+v (%v)", body, got, second, err)
+		}
+	})
 }

@@ -182,6 +182,9 @@ func (t *step) retreat(pkg string, reason slipstream.Reason) {
 	for len(p.History) > 0 && p.Official == nil {
 		r := p.History[0]
 		p.History = p.History[1:]
+		if tried := t.trialOf(pkg); tried != nil && tried.Digest == r.Digest {
+			continue // whether it is good is just being found out
+		}
 		if t.unfit(pkg, r) == "" && !t.refused(pkg, r.Digest) {
 			p.Official = &r
 		}

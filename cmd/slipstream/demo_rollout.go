@@ -20,7 +20,7 @@ import (
 
 // What the fleet of the demonstration is like. A good release fails on a few devices in a thousand, as releases do.
 const (
-	demoPlan       = "1%:3s:10,10%:3s,50%:3s,100%" // the first stage asks for few devices, so that a small fleet will do
+	demoPlan       = "0.5%:3s:10,5%:3s,50%:3s,100%" // the first stage asks for few devices, so that a small fleet will do
 	demoBaseRate   = 0.003
 	demoBadRate    = 0.7
 	demoPoll       = 8 * time.Second

@@ -86,7 +86,7 @@ func TestEveryMetricOfTheDashboardAndTheRulesExists(t *testing.T) {
 		t.Fatal(err)
 	}
 	device := sha256.Sum256([]byte("device"))
-	event := fmt.Sprintf(`[{"id":"1","kind":"enrolled","app":"shop","channel":"production","package":"main","device":%q,"release":%q,"rollout":%q,"arm":"treatment","at":%q}]`,
+	event := fmt.Sprintf(`[{"id":"report-1","kind":"enrolled","app":"shop","channel":"production","package":"main","device":%q,"release":%q,"rollout":%q,"arm":"treatment","at":%q}]`,
 		hex.EncodeToString(device[:]), e.Manifest, e.ID, time.Now().UTC().Format("2006-01-02T15:04:05Z"))
 	res, err := http.Post(s.URL()+"/v1/reports", "application/json", strings.NewReader(event))
 	if err != nil {
@@ -122,7 +122,7 @@ func TestEveryMetricOfTheDashboardAndTheRulesExists(t *testing.T) {
 		t.Errorf("/metrics is answered to devices with %d", code)
 	}
 	// A second look at the evidence needs a second line.
-	res, err = http.Post(second.URL()+"/v1/reports", "application/json", strings.NewReader(strings.NewReplacer(`"id":"1"`, `"id":"2"`, "enrolled", "confirmed").Replace(event)))
+	res, err = http.Post(second.URL()+"/v1/reports", "application/json", strings.NewReader(strings.NewReplacer(`"id":"report-1"`, `"id":"report-2"`, "enrolled", "confirmed").Replace(event)))
 	if err != nil {
 		t.Fatal(err)
 	}

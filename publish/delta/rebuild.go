@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/publish/delta/hermes"
 	"github.com/slipstream-ota/slipstream/publish/delta/patch"
 )
 
@@ -20,6 +21,8 @@ const (
 	CodecRich          = "rich/1"           // any patch whose tables fit in 16 MiB
 	CodecRich64        = "rich/1+64m"       // the same in 64 MiB
 	CodecRich192       = "rich/1+192m"      // the same in 192 MiB
+	CodecHermes        = "rich/1+hbc"       // the same as rich/1 with rewritten Hermes bytecode, 16 MiB in all
+	CodecHermes64      = "rich/1+hbc+64m"   // 64 MiB in all, for bytecode of more than some 3 MB
 	CodecSimpleDeflate = "simple/1+deflate" // patches of the simple profile, stored or in this stream
 	CodecSimpleZstd    = "simple/1+zstd"
 	CodecSimpleBrotli  = "simple/1+brotli"
@@ -27,8 +30,9 @@ const (
 
 // Second format: no operations.
 const (
-	patchVersion = 2
-	codecPatch   = 2
+	patchVersion   = 2
+	codecPatch     = 2
+	codecRewritten = 3
 )
 
 // Base opens the content of a file of the base at random places.
@@ -57,9 +61,9 @@ type Delta struct {
 // optionsOf gives what a reader of the codec can apply.
 func optionsOf(codec string) (patch.Options, bool) {
 	switch codec {
-	case CodecRich:
+	case CodecRich, CodecHermes:
 		return patch.Options{Memory: 16 << 20}, true
-	case CodecRich64:
+	case CodecRich64, CodecHermes64:
 		return patch.Options{Memory: 64 << 20}, true
 	case CodecRich192:
 		return patch.Options{Memory: 192 << 20}, true
@@ -70,7 +74,11 @@ func optionsOf(codec string) (patch.Options, bool) {
 	return patch.Options{}, false
 }
 
-// MemoryOf gives the bytes of tables that a reader of the codec must allow, and whether it is a codec with a patch.
+// rewrites tells whether a codec may rewrite bytecode.
+func rewrites(codec string) bool { return codec == CodecHermes || codec == CodecHermes64 }
+
+// MemoryOf gives the bytes that a reader of the codec must allow for tables and rewritten bytecode, and whether it is a
+// codec with a patch.
 func MemoryOf(codec string) (int, bool) {
 	o, ok := optionsOf(codec)
 	return o.Memory, ok
@@ -79,8 +87,11 @@ func MemoryOf(codec string) (int, bool) {
 // EncodeDeltas makes the containers that rebuild new from old, one for each of the codecs, from a single search. openOld
 // and openNew give contents; a content whose size or hash is not the signed one is a *slipstream.Refusal with reason
 // file_mismatch. The bytes depend on nothing but the file lists, the contents and the codec. The base and the changed
-// files are held in memory, and four more bytes for each of the base: a base or a change of 2 GiB and more is refused
-// (slipstream.ErrInvalid) with a hint.
+// files are held in memory, twice when there is bytecode to rewrite, and four more bytes for each of the base: a base or a
+// change of 2 GiB and more is refused (slipstream.ErrInvalid) with a hint.
+//
+// A codec that rewrites bytecode is tried with and without, and the smaller one kept. When that is the same as what
+// another of the codecs gives, it is left out.
 func EncodeDeltas(ctx context.Context, codecs []string, old, new *slipstream.Manifest,
 	openOld, openNew func(slipstream.File) (io.ReadCloser, error), o DeltaOptions) ([]Delta, error) {
 	for _, c := range codecs {
@@ -89,38 +100,40 @@ func EncodeDeltas(ctx context.Context, codecs []string, old, new *slipstream.Man
 		}
 	}
 	steps := plan(old.Files, new.Files)
-	carried := pick(new.Files, streamOrder(new.Files, steps))
-	if err := patch.CheckSizes(sizeOf(old.Files), sizeOf(carried)); err != nil {
+	m := &maker{o: o, old: old, new: new, carried: pick(new.Files, streamOrder(new.Files, steps)), byMemory: map[int]Delta{}}
+	if err := patch.CheckSizes(sizeOf(old.Files), sizeOf(m.carried)); err != nil {
 		return nil, err
 	}
-	target, err := gather(ctx, carried, openNew)
-	if err != nil {
+	var err error
+	if m.target, err = gather(ctx, m.carried, openNew); err != nil {
 		return nil, err
 	}
-	base, err := gather(ctx, old.Files, openOld)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := patch.Match(ctx, base, target)
-	if err != nil {
+	if m.base, err = gather(ctx, old.Files, openOld); err != nil {
 		return nil, err
 	}
 	var out []Delta
 	for _, c := range codecs {
 		po, _ := optionsOf(c)
-		po.MaxDecisions, po.Workers, po.Progress = o.MaxDecisions, o.Workers, o.Progress
-		body, stats, err := pair.Diff(ctx, po)
-		if err != nil {
-			return nil, fmt.Errorf("make %s: %w", c, err)
+		d, worth := Delta{}, true
+		if rewrites(c) {
+			d, worth, err = m.rewritten(ctx, c, po.Memory, codecs)
+		} else {
+			d, err = m.patched(ctx, c, po)
 		}
-		out = append(out, Delta{Codec: c, Container: append(patchHeader(old.Files, new.Files), body...), Stats: stats})
+		if err != nil {
+			return nil, err
+		}
+		same := func(other Delta) bool { return rewrites(c) && slices.Equal(other.Container, d.Container) }
+		if worth && !slices.ContainsFunc(out, same) {
+			out = append(out, d)
+		}
 	}
 	return out, nil
 }
 
-func patchHeader(old, new []slipstream.File) []byte {
+func patchHeader(codec byte, old, new []slipstream.File) []byte {
 	h := header(codecChanged, old, new)
-	h[4], h[5] = patchVersion, codecPatch
+	h[4], h[5] = patchVersion, codec
 	return h
 }
 
@@ -162,11 +175,11 @@ func (a *appender) Write(p []byte) (int, error) {
 
 // ApplyLimits bound ApplyDelta.
 type ApplyLimits struct {
-	Memory int // bytes of tables: 16 MiB when 0
+	Memory int // bytes of tables and of rewritten bytecode together: 16 MiB when 0
 }
 
 // ApplyDelta is Apply for all codecs, also those that need the contents of the base: base opens them, a few at a time,
-// and its files must not change meanwhile. Memory above the process is 8 MiB for simple, 4 MiB and the tables for rich,
+// and its files must not change meanwhile. Memory above the process is 8 MiB for simple, 4 MiB and l.Memory for rich,
 // whatever the size of a file. Its promises are those of Apply.
 func ApplyDelta(ctx context.Context, r io.Reader, old, new *slipstream.Manifest, base Base, sink Sink, l ApplyLimits) error {
 	in := bufio.NewReaderSize(r, 4<<10)
@@ -180,9 +193,9 @@ func ApplyDelta(ctx context.Context, r io.Reader, old, new *slipstream.Manifest,
 	if old == nil {
 		return invalid("it needs a base")
 	}
-	want := patchHeader(old.Files, new.Files)
+	want := patchHeader(h[5], old.Files, new.Files)
 	switch {
-	case string(h[:4]) != magic || h[5] != codecPatch:
+	case string(h[:4]) != magic || h[5] != codecPatch && h[5] != codecRewritten:
 		return invalid("codec %d is not known", h[5])
 	case string(h[6:14]) != string(want[6:14]):
 		return invalid("it was made for another base")
@@ -195,7 +208,18 @@ func ApplyDelta(ctx context.Context, r io.Reader, old, new *slipstream.Manifest,
 	}
 	contents := newShelf(old.Files, base)
 	split := &splitter{sink: sink, files: pick(new.Files, streamOrder(new.Files, steps))}
-	err := patch.Apply(ctx, contents, contents.size(), in, split, patch.Limits{NewSize: sizeOf(split.files), Memory: l.Memory})
+	memory := l.Memory
+	if memory == 0 {
+		memory = patch.DefaultMemory
+	}
+	if h[5] == codecRewritten {
+		u, left, err := openUndo(in, old.Files, split.files, base, memory)
+		if err != nil {
+			return err
+		}
+		contents.undo, split.undo, memory = u, u, left
+	}
+	err := patch.Apply(ctx, contents, contents.size(), in, split, patch.Limits{NewSize: sizeOf(split.files), Memory: memory})
 	if err == nil {
 		err = split.finish()
 	}
@@ -219,6 +243,10 @@ type splitter struct {
 	w     io.WriteCloser    // nil: none is open
 	h     hash.Hash
 	n     int64 // bytes of it so far
+	at    int   // index of the open file
+	undo  *undo // nil: nothing is rewritten
+	code  *hermes.Old
+	held  []byte // the open file when it is rewritten
 }
 
 func (s *splitter) Write(p []byte) (int, error) {
@@ -232,9 +260,10 @@ func (s *splitter) Write(p []byte) (int, error) {
 		}
 		part := p[done:]
 		part = part[:min(int64(len(part)), s.files[0].Size-s.n)]
-		s.h.Write(part)
-		if _, err := s.w.Write(part); err != nil {
-			return done, fmt.Errorf("write %s: %w", s.files[0].Path, err)
+		if s.code != nil {
+			s.held = append(s.held, part...)
+		} else if err := s.write(part); err != nil {
+			return done, err
 		}
 		s.n += int64(len(part))
 		done += len(part)
@@ -253,9 +282,20 @@ func (s *splitter) open() error {
 			return fmt.Errorf("create %s: %w", s.files[0].Path, err)
 		}
 		s.w, s.h, s.n = w, sha256.New(), 0
+		if s.code = s.undo.of(s.at); s.code != nil {
+			s.held = make([]byte, 0, s.files[0].Size)
+		}
 		if err := s.close(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (s *splitter) write(b []byte) error {
+	s.h.Write(b)
+	if _, err := s.w.Write(b); err != nil {
+		return fmt.Errorf("write %s: %w", s.files[0].Path, err)
 	}
 	return nil
 }
@@ -266,11 +306,22 @@ func (s *splitter) close() error {
 	if s.n < f.Size {
 		return nil
 	}
+	if s.code != nil {
+		b, err := s.code.Restore(s.held)
+		s.code, s.held = nil, nil
+		if err != nil {
+			return damaged(err, "restore "+f.Path)
+		}
+		if err := s.write(b); err != nil {
+			return err
+		}
+	}
 	if err := checkFile(f, s.n, s.h.Sum(nil)); err != nil {
 		return err
 	}
 	w := s.w
 	s.w, s.files = nil, s.files[1:]
+	s.at++
 	if err := w.Close(); err != nil {
 		return fmt.Errorf("close %s: %w", f.Path, err)
 	}
@@ -305,6 +356,7 @@ type shelf struct {
 	base   Base
 	open   map[int]Content
 	recent []int // indexes of the open ones, the latest last
+	undo   *undo // nil: all are as they are
 }
 
 const maxOpen = 16
@@ -333,12 +385,16 @@ func (s *shelf) ReadAt(p []byte, off int64) (int, error) {
 		for s.starts[i+1] == at { // empty files
 			i++
 		}
+		part := p[done:]
+		part = part[:min(int64(len(part)), s.starts[i+1]-at)]
+		if b := s.undo.base(i); b != nil {
+			done += copy(part, b[at-s.starts[i]:])
+			continue
+		}
 		c, err := s.content(i)
 		if err != nil {
 			return done, err
 		}
-		part := p[done:]
-		part = part[:min(int64(len(part)), s.starts[i+1]-at)]
 		n, err := c.ReadAt(part, at-s.starts[i])
 		done += n
 		if n < len(part) {

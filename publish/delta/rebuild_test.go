@@ -249,7 +249,7 @@ func FuzzApplyDelta(f *testing.F) {
 	for _, d := range encodeDeltas(f, old, new, CodecRich, CodecSimpleZstd, CodecSimpleDeflate) {
 		f.Add(d.Container[headerSize:])
 	}
-	head := patchHeader(old.manifest().Files, new.manifest().Files)
+	head := patchHeader(codecPatch, old.manifest().Files, new.manifest().Files)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		got, err := rebuild(t.Context(), append(slices.Clone(head), body...), old, new)
 		if err == nil {

@@ -7,49 +7,58 @@ import (
 	"sort"
 )
 
-// Base gives the rewritten form of the old file, or false when it is not one that is known.
-func Base(old []byte) ([]byte, bool) {
-	w, err := newRewriter(old)
-	if err != nil {
-		return nil, false
-	}
-	w.ids = identity(w.strings)
-	w.forward()
-	return w.b, true
+// Old is a file that others are rewritten against.
+type Old struct {
+	file    []byte
+	layout  *layout
+	version uint32
+	texts   []text
+	based   bool // file has its rewritten form
 }
 
-// Rewrite gives the rewritten form of new against old, or false when that cannot be undone exactly.
-func Rewrite(old, new []byte) ([]byte, bool) {
-	o, err := read(old)
+// Open takes over a file, or gives false when it is not one that is known. Beside the file it keeps a copy of its strings.
+func Open(file []byte) (*Old, bool) {
+	l, err := read(file)
 	if err != nil {
 		return nil, false
 	}
+	texts, err := l.texts(file)
+	if err != nil {
+		return nil, false
+	}
+	return &Old{file: file, layout: l, version: binary.LittleEndian.Uint32(file[8:]), texts: texts}, true
+}
+
+// Base turns the file that was taken over into its rewritten form, and gives that.
+func (o *Old) Base() []byte {
+	if !o.based {
+		w := &rewriter{layout: o.layout, b: o.file, ids: identity(o.layout.strings)}
+		w.forward()
+		o.based = true
+	}
+	return o.file
+}
+
+// Rewrite gives the rewritten form of new, or false when that cannot be undone exactly.
+func (o *Old) Rewrite(new []byte) ([]byte, bool) {
 	w, err := newRewriter(new)
-	if err != nil || binary.LittleEndian.Uint32(old[8:]) != binary.LittleEndian.Uint32(new[8:]) {
+	if err != nil || o.version != binary.LittleEndian.Uint32(new[8:]) {
 		return nil, false
 	}
-	oldTexts, err := o.texts(old)
+	texts, err := w.texts(w.b)
 	if err != nil {
 		return nil, false
 	}
-	newTexts, err := w.texts(w.b)
-	if err != nil {
-		return nil, false
-	}
-	w.ids = align(oldTexts, newTexts)
+	w.ids = align(o.texts, texts)
 	w.forward()
-	back, err := Restore(old, bytes.Clone(w.b))
+	back, err := o.Restore(bytes.Clone(w.b))
 	return w.b, err == nil && bytes.Equal(back, new)
 }
 
-// Restore gives the file whose rewritten form against old is rewritten; it takes that over and changes it in place. It
-// takes any bytes: what comes of those that Rewrite did not make is for the caller's hash to tell. Memory is about twice
-// the file beside it.
-func Restore(old, rewritten []byte) ([]byte, error) {
-	o, err := read(old)
-	if err != nil {
-		return nil, err
-	}
+// Restore gives the file whose rewritten form is rewritten; it takes that over and changes it in place. It takes any
+// bytes: what comes of those that Rewrite did not make is for the caller's hash to tell. Memory is about that of its
+// strings, twice.
+func (o *Old) Restore(rewritten []byte) ([]byte, error) {
 	l, err := read(rewritten)
 	if err != nil {
 		return nil, err
@@ -57,15 +66,11 @@ func Restore(old, rewritten []byte) ([]byte, error) {
 	w := &rewriter{layout: l, b: rewritten, undo: true}
 	w.offsets()
 	w.entries()
-	oldTexts, err := o.texts(old)
-	if err != nil {
-		return nil, err
-	}
 	texts, err := w.texts(w.b)
 	if err != nil {
 		return nil, err
 	}
-	w.ids = invert(align(oldTexts, texts))
+	w.ids = invert(align(o.texts, texts))
 	w.names()
 	w.instructions()
 	w.literals()
@@ -73,6 +78,33 @@ func Restore(old, rewritten []byte) ([]byte, error) {
 	sum := sha1.Sum(w.b[:w.footer.at])
 	copy(w.b[w.footer.at:], sum[:])
 	return w.b, nil
+}
+
+// Base gives the rewritten form of the old file, or false when it is not one that is known.
+func Base(old []byte) ([]byte, bool) {
+	o, ok := Open(bytes.Clone(old))
+	if !ok {
+		return nil, false
+	}
+	return o.Base(), true
+}
+
+// Rewrite gives the rewritten form of new against old, or false when that cannot be undone exactly.
+func Rewrite(old, new []byte) ([]byte, bool) {
+	o, ok := Open(old)
+	if !ok {
+		return nil, false
+	}
+	return o.Rewrite(new)
+}
+
+// Restore gives the file whose rewritten form against old is rewritten, as Old does.
+func Restore(old, rewritten []byte) ([]byte, error) {
+	o, ok := Open(old)
+	if !ok {
+		return nil, errLayout
+	}
+	return o.Restore(rewritten)
 }
 
 // rewriter rewrites its copy of a file in place, or undoes that.

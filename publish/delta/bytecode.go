@@ -1,0 +1,326 @@
+package delta
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/publish/delta/hermes"
+	"github.com/slipstream-ota/slipstream/publish/delta/patch"
+)
+
+// rewrite is a carried file whose bytecode is rewritten against a file of the base.
+type rewrite struct {
+	carried int // index among the carried files
+	old     int // index among the files of the base
+}
+
+// tablesAtLeast is what rewriting leaves of the memory of a codec for tables.
+const tablesAtLeast = 8 << 20
+
+// workspace is the memory that the reader needs to undo rewrites, in bytes: for every old file its rewritten form and its
+// strings, and for one carried file at a time itself, its strings and its literals. It is part of the format: writer and
+// reader add it to the tables and compare the sum with the memory of the codec.
+func workspace(rewrites []rewrite, old, carried []slipstream.File) int64 {
+	held, largest := int64(0), int64(0)
+	seen := map[int]bool{}
+	for _, r := range rewrites {
+		if !seen[r.old] {
+			seen[r.old] = true
+			held += old[r.old].Size + old[r.old].Size/2
+		}
+		largest = max(largest, carried[r.carried].Size*5/2)
+	}
+	return held + largest
+}
+
+// rewriter knows the bytecode of two releases: of every carried file that is bytecode, the file of the base that it is
+// rewritten against, and what both become.
+type rewriter struct {
+	old, carried []slipstream.File
+	pairs        []rewrite
+	bases        map[int][]byte // rewritten forms, by index
+	targets      map[int][]byte
+}
+
+// bytecode finds what can be rewritten. The file of the base is the one of the same path, else, among those of the same
+// file name extension, the one whose size is nearest. base and target are the contents one behind the other.
+func bytecode(ctx context.Context, old, carried []slipstream.File, base, target []byte) (*rewriter, error) {
+	w := &rewriter{old: old, carried: carried, bases: map[int][]byte{}, targets: map[int][]byte{}}
+	oldAt, newAt := starts(old), starts(carried)
+	var known []int
+	for i, f := range old {
+		if _, ok := hermes.Known(base[oldAt[i]:oldAt[i+1]]); ok && f.Size <= hermes.MaxFile {
+			known = append(known, i)
+		}
+	}
+	opened := map[int]*hermes.Old{}
+	for k, f := range carried {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		content := target[newAt[k]:newAt[k+1]]
+		if _, ok := hermes.Known(content); !ok || len(known) == 0 {
+			continue
+		}
+		i := nearest(f, old, known)
+		o := opened[i]
+		if o == nil {
+			var ok bool
+			if o, ok = hermes.Open(slices.Clone(base[oldAt[i]:oldAt[i+1]])); !ok {
+				continue
+			}
+			opened[i] = o
+		}
+		if rewritten, ok := o.Rewrite(content); ok {
+			w.pairs = append(w.pairs, rewrite{k, i})
+			w.bases[i], w.targets[k] = o.Base(), rewritten
+		}
+	}
+	return w, nil
+}
+
+func starts(files []slipstream.File) []int64 {
+	out := make([]int64, len(files)+1)
+	for i, f := range files {
+		out[i+1] = out[i] + f.Size
+	}
+	return out
+}
+
+func nearest(f slipstream.File, old []slipstream.File, known []int) int {
+	far := func(i int) int64 { return max(old[i].Size-f.Size, f.Size-old[i].Size) }
+	extension := func(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
+	return slices.MinFunc(known, func(a, b int) int {
+		rank := func(i int) int {
+			switch {
+			case old[i].Path == f.Path:
+				return 0
+			case extension(old[i].Path) == extension(f.Path):
+				return 1
+			}
+			return 2
+		}
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(far(a), far(b)))
+	})
+}
+
+// within gives the rewrites that a reader with so much memory can undo, in their order.
+func (w *rewriter) within(memory int) []rewrite {
+	var out []rewrite
+	for _, r := range w.pairs {
+		if workspace(append(out, r), w.old, w.carried)+tablesAtLeast <= int64(memory) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// apply gives base and target with the rewritten forms in them.
+func (w *rewriter) apply(rewrites []rewrite, base, target []byte) ([]byte, []byte) {
+	base, target = slices.Clone(base), slices.Clone(target)
+	oldAt, newAt := starts(w.old), starts(w.carried)
+	for _, r := range rewrites {
+		copy(base[oldAt[r.old]:], w.bases[r.old])
+		copy(target[newAt[r.carried]:], w.targets[r.carried])
+	}
+	return base, target
+}
+
+// encodeRewrites writes the list that stands in front of the patch.
+func encodeRewrites(rewrites []rewrite) []byte {
+	out := binary.AppendUvarint(nil, uint64(len(rewrites)))
+	next := 0
+	for _, r := range rewrites {
+		out = binary.AppendUvarint(out, uint64(r.carried-next))
+		out = binary.AppendUvarint(out, uint64(r.old))
+		next = r.carried + 1
+	}
+	return out
+}
+
+// decodeRewrites reads the list. Every number is checked against the two signed lists.
+func decodeRewrites(in *bufio.Reader, old, carried []slipstream.File) ([]rewrite, error) {
+	n, err := binary.ReadUvarint(in)
+	if err != nil {
+		return nil, damaged(err, "read rewritten files")
+	}
+	if n == 0 || n > uint64(len(carried)) {
+		return nil, invalid("%d files are rewritten of %d", n, len(carried))
+	}
+	out := make([]rewrite, 0, n)
+	next := 0
+	for range n {
+		skip, err := binary.ReadUvarint(in)
+		if err != nil {
+			return nil, damaged(err, "read rewritten files")
+		}
+		i, err := binary.ReadUvarint(in)
+		if err != nil {
+			return nil, damaged(err, "read rewritten files")
+		}
+		if next >= len(carried) || skip >= uint64(len(carried)-next) || i >= uint64(len(old)) {
+			return nil, invalid("a file is rewritten that is not there")
+		}
+		r := rewrite{next + int(skip), int(i)}
+		if old[r.old].Size > hermes.MaxFile || carried[r.carried].Size > hermes.MaxFile {
+			return nil, invalid("%q is too large to be rewritten", carried[r.carried].Path)
+		}
+		out = append(out, r)
+		next = r.carried + 1
+	}
+	return out, nil
+}
+
+// undo is what a reader holds of the rewrites.
+type undo struct {
+	rewrites []rewrite
+	olds     map[int]*hermes.Old
+}
+
+// openUndo reads the old files that others were rewritten against, and gives the memory that is left for tables.
+func openUndo(in *bufio.Reader, old, carried []slipstream.File, base Base, memory int) (*undo, int, error) {
+	rewrites, err := decodeRewrites(in, old, carried)
+	if err != nil {
+		return nil, 0, err
+	}
+	need := workspace(rewrites, old, carried)
+	if need >= int64(memory) {
+		return nil, 0, invalid("it needs %d bytes for bytecode, allowed are %d with the tables", need, memory)
+	}
+	u := &undo{rewrites: rewrites, olds: map[int]*hermes.Old{}}
+	for _, r := range rewrites {
+		if u.olds[r.old] != nil {
+			continue
+		}
+		b, err := whole(base, old[r.old])
+		if err != nil {
+			return nil, 0, err
+		}
+		o, ok := hermes.Open(b)
+		if !ok {
+			return nil, 0, invalid("%q is rewritten against %q, which is no bytecode that is known", carried[r.carried].Path, old[r.old].Path)
+		}
+		o.Base()
+		u.olds[r.old] = o
+	}
+	return u, memory - int(need), nil
+}
+
+func whole(base Base, f slipstream.File) ([]byte, error) {
+	c, err := base(f)
+	if err != nil {
+		return nil, fmt.Errorf("open %s of the base: %w", f.Path, err)
+	}
+	b := make([]byte, f.Size)
+	n, err := c.ReadAt(b, 0)
+	if n == len(b) {
+		err = nil
+	} else if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err := errors.Join(err, c.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Path, err)
+	}
+	return b, nil
+}
+
+// of gives what a carried file is restored with, nil when it is as it is.
+func (u *undo) of(carried int) *hermes.Old {
+	if u == nil || len(u.rewrites) == 0 || u.rewrites[0].carried != carried {
+		return nil
+	}
+	o := u.olds[u.rewrites[0].old]
+	u.rewrites = u.rewrites[1:]
+	return o
+}
+
+// base gives the rewritten form of an old file, nil when it is as it is.
+func (u *undo) base(old int) []byte {
+	if u == nil || u.olds[old] == nil {
+		return nil
+	}
+	return u.olds[old].Base()
+}
+
+// maker makes containers of one pair of releases. Searches and patches that several codecs share are done once.
+type maker struct {
+	o            DeltaOptions
+	old, new     *slipstream.Manifest
+	carried      []slipstream.File
+	base, target []byte
+	plain        *patch.Pair
+	byMemory     map[int]Delta // plain patches of the profile auto
+	code         *rewriter
+}
+
+func (m *maker) diff(ctx context.Context, p *patch.Pair, po patch.Options, codec string, head []byte) (Delta, error) {
+	po.MaxDecisions, po.Workers, po.Progress = m.o.MaxDecisions, m.o.Workers, m.o.Progress
+	body, stats, err := p.Diff(ctx, po)
+	if err != nil {
+		return Delta{}, fmt.Errorf("make %s: %w", codec, err)
+	}
+	return Delta{Codec: codec, Container: append(head, body...), Stats: stats}, nil
+}
+
+// patched makes a container without rewritten files.
+func (m *maker) patched(ctx context.Context, codec string, po patch.Options) (Delta, error) {
+	if d, ok := m.byMemory[po.Memory]; ok && po.Profile == "" {
+		d.Codec = codec
+		return d, nil
+	}
+	if m.plain == nil {
+		var err error
+		if m.plain, err = patch.Match(ctx, m.base, m.target); err != nil {
+			return Delta{}, err
+		}
+	}
+	d, err := m.diff(ctx, m.plain, po, codec, patchHeader(codecPatch, m.old.Files, m.new.Files))
+	if err == nil && po.Profile == "" {
+		m.byMemory[po.Memory] = d
+	}
+	return d, err
+}
+
+// rewritten makes the container of a codec that rewrites bytecode, or gives false when there is none that is worth it.
+func (m *maker) rewritten(ctx context.Context, codec string, memory int, codecs []string) (Delta, bool, error) {
+	if m.code == nil {
+		var err error
+		if m.code, err = bytecode(ctx, m.old.Files, m.carried, m.base, m.target); err != nil {
+			return Delta{}, false, err
+		}
+	}
+	only := !slices.ContainsFunc(codecs, func(c string) bool { o, _ := optionsOf(c); return o.Memory == memory && o.Profile == "" && !rewrites(c) })
+	var made []Delta
+	if pairs := m.code.within(memory); len(pairs) > 0 {
+		base, target := m.code.apply(pairs, m.base, m.target)
+		p, err := patch.Match(ctx, base, target)
+		if err != nil {
+			return Delta{}, false, err
+		}
+		po := patch.Options{Memory: memory - int(workspace(pairs, m.old.Files, m.carried))}
+		head := append(patchHeader(codecRewritten, m.old.Files, m.new.Files), encodeRewrites(pairs)...)
+		d, err := m.diff(ctx, p, po, codec, head)
+		if err != nil {
+			return Delta{}, false, err
+		}
+		made = append(made, d)
+	} else if !only {
+		return Delta{}, false, nil
+	}
+	d, err := m.patched(ctx, codec, patch.Options{Memory: memory})
+	if err != nil {
+		return Delta{}, false, err
+	}
+	if len(made) > 0 && len(made[0].Container) < len(d.Container) {
+		return made[0], true, nil
+	}
+	return d, only, nil
+}
