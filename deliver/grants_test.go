@@ -190,7 +190,9 @@ func TestPlacesFollowTheState(t *testing.T) {
 	} {
 		epoch++
 		w.tables.change(func() { w.put("shop", "production", "any", epoch, step.state) })
-		w.eventually(func() bool { return w.server.snapshot.Load().states[stateKey{"shop", "production", "any"}].epoch == epoch })
+		w.eventually(func() bool {
+			return w.server.snapshot.Load().states[stateKey{"shop", "production", "any"}].epoch == epoch
+		})
 		if got := w.grant("a"); !strings.HasPrefix(got, step.code) || step.code == "200" && !strings.Contains(got, fmt.Sprintf(`"epoch":%d`, epoch)) {
 			t.Errorf("%s: %s", step.name, got)
 		}

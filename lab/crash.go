@@ -112,6 +112,8 @@ func (want *verdict) differs(v *verdict) string {
 		return "the device has another id"
 	case v.generation < want.generation:
 		return fmt.Sprintf("generation %d was acknowledged, now %d", want.generation, v.generation)
+	case v.shown != want.shown:
+		return fmt.Sprintf("root.json was of version %d, now %d", want.shown, v.shown)
 	case v.kept != want.kept:
 		return fmt.Sprintf("a state of epoch %d was accepted, kept is %d", want.kept, v.kept)
 	case v.root != want.root || v.epoch != want.epoch || v.channel != want.channel || !maps.Equal(v.anchors, want.anchors):

@@ -20,6 +20,9 @@ func Proofs() []Proof {
 		load(),
 		fuzzers(),
 		liars(),
+		capsHold(),
+		killWhileSteering(),
+		twoGuards(),
 		operatingPoints(),
 		reportsOfADyingServer(),
 	}

@@ -30,7 +30,8 @@ type verdict struct {
 	fate       string // what the next start runs, how often it was tried, and with what evidence
 	whole      string // the same and all other roles, history and refusals
 	generation int64
-	root       int64 // kept on the disk
+	root       int64 // the last of the kept chain
+	shown      int64 // version of root.json
 	epoch      int64 // the highest that is remembered of the channel
 	kept       int64 // of the kept state, when it was signed under the kept root
 	channel    string
@@ -140,17 +141,31 @@ func (v *verdict) readFiles(l *life, m machine) {
 	v.readTrust(l, read)
 }
 
+// readTrust walks the kept chain of roots, of which the last is in force. root.json shows it to people and tools.
 func (v *verdict) readTrust(l *life, read func(...string) []byte) {
-	raw := read("trust", "root.json")
-	if raw == nil {
-		return
+	trust, err := l.trust(nil, l.repo.Root(1))
+	for err == nil {
+		v.root = trust.Root().Version
+		raw := read("trust", "roots", fmt.Sprintf("%d.json", v.root+1))
+		if raw == nil {
+			break
+		}
+		trust, err = l.trust(trust, raw)
 	}
-	trust, err := l.trust(raw)
 	if err != nil {
-		v.wrong("the kept root is damaged: %v", err)
+		v.wrong("the kept root after %d is damaged: %v", v.root, err)
 		return
 	}
-	v.root = trust.Root().Version
+	if raw := read("trust", "root.json"); raw != nil {
+		shown, err := l.trust(nil, raw)
+		if err != nil {
+			v.wrong("root.json is damaged: %v", err)
+			return
+		}
+		if v.shown = shown.Root().Version; v.shown > v.root {
+			v.wrong("root.json is of version %d, but the kept chain ends at %d", v.shown, v.root)
+		}
+	}
 	if raw := read("trust", "state-"+v.channel+".json"); raw != nil {
 		if s, err := trust.State(raw); err == nil {
 			if s.RootVersion == v.root && s.Epoch < v.epoch {
@@ -166,14 +181,21 @@ func (v *verdict) readTrust(l *life, read func(...string) []byte) {
 	}
 }
 
-// trust opens a root once for all disks that hold it.
-func (l *life) trust(raw []byte) (*sign.Trust, error) {
-	if t, known := l.trusts.Load(string(raw)); known {
+// trust opens a root, or the one after another, once for all disks that hold it.
+func (l *life) trust(before *sign.Trust, raw []byte) (*sign.Trust, error) {
+	key := fmt.Sprintf("%t %s", before == nil, raw)
+	if t, known := l.trusts.Load(key); known {
 		return t.(*sign.Trust), nil
 	}
-	t, err := sign.OpenRoot(raw)
+	var t *sign.Trust
+	var err error
+	if before == nil {
+		t, err = sign.OpenRoot(raw)
+	} else {
+		t, err = before.Next(raw)
+	}
 	if err == nil {
-		l.trusts.Store(string(raw), t)
+		l.trusts.Store(key, t)
 	}
 	return t, err
 }
@@ -360,8 +382,7 @@ func (j *judging) replay(ctx context.Context) error {
 		return err
 	}
 	_, err := j.client.Check(ctx)
-	// Where the cut fell into a change of keys the device may be a root ahead of what is judged here: it refuses the old key.
-	if reason := slipstream.ReasonOf(err, ""); reason != slipstream.ReasonStaleState && reason != slipstream.ReasonSignatureInvalid {
+	if reason := slipstream.ReasonOf(err, ""); reason != slipstream.ReasonStaleState {
 		return fmt.Errorf("a state of epoch %d after %d was not refused as stale: %w", old.Epoch, j.kept, err)
 	}
 	return nil

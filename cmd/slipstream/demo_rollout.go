@@ -218,7 +218,7 @@ func (d *rolloutDemo) look(ctx context.Context, told *toldRelease) error {
 		told.Level, told.Reason = string(r.Guard.Verdict.Level), r.Guard.Verdict.Reason
 	}
 	if d.fleet != nil {
-		told.Tried, told.Runs = d.fleet.Started(r.Manifest), d.runs(told.Version)
+		told.Tried, told.Runs = d.fleet.Tried(r.Manifest), d.runs(told.Version)
 	}
 	return nil
 }
@@ -265,7 +265,7 @@ func (d *rolloutDemo) follow(ctx context.Context, over func(r api.RolloutStatus,
 		if done = over(r, runs); done || r.To != share || time.Since(shown) >= 3*time.Second {
 			shown, share = time.Now(), r.To
 			d.say("  %4s  %s %4s  %5d devices tried it, %4d went back, %5d run it   guard: %s%s", time.Since(begun).Round(time.Second), shareBar(r), shareText(r.Entry),
-				d.fleet.Started(r.Manifest), r.Devices[slipstream.KindRolledBack], runs, guardText(r), waiting(r))
+				d.fleet.Tried(r.Manifest), r.Devices[slipstream.KindRolledBack], runs, guardText(r), waiting(r))
 		}
 		if done {
 			told.Took = time.Since(begun).Round(100 * time.Millisecond)
@@ -291,7 +291,7 @@ func (d *rolloutDemo) finish(ctx context.Context) error {
 		if err := d.look(ctx, one); err != nil && !errors.Is(err, slipstream.ErrNotFound) { // what is covered by 100 % of another stands no more
 			return err
 		}
-		one.Took, one.Runs, one.Tried = took, d.runs(one.Version), d.fleet.Started(one.Release)
+		one.Took, one.Runs, one.Tried = took, d.runs(one.Version), d.fleet.Tried(one.Release)
 	}
 	d.title("What happened")
 	return d.t.print(d.told, func(w io.Writer) {

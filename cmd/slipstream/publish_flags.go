@@ -31,6 +31,7 @@ type publishFlags struct {
 	easyclick                                                  string // folder of an EasyClick project
 	plan                                                       planFlags
 	minSeq                                                     int64
+	capacity                                                   int64
 }
 
 func (f *publishFlags) define(c *cobra.Command) {
@@ -47,6 +48,7 @@ func (f *publishFlags) define(c *cobra.Command) {
 	fs.StringVar(&f.kind, "kind", "", "what the app is made with, for warnings: "+strings.Join(publish.Kinds(), ", ")+" (default: guessed)")
 	fs.StringVar(&f.notes, "notes", "", "notes for people")
 	fs.StringVar(&f.share, "share", "100%", "share of the devices that are offered the release")
+	defineCap(c, &f.capacity)
 	fs.StringVar(&f.control, "control", "", "share of the devices kept on the former release for comparison (default 5%)")
 	fs.StringVar(&f.salt, "salt", "", "rollouts with the same salt meet the same devices (default: each its own)")
 	fs.StringArrayVar(&f.when, "when", nil, "only devices for which this holds: 'country in cn,jp', 'os semver >=14' (repeatable)")
@@ -226,8 +228,11 @@ func (f *publishFlags) runtimeOf() (slipstream.Runtime, error) {
 }
 
 func (f *publishFlags) rollout() (*publish.NewRollout, error) {
-	r := &publish.NewRollout{Channel: f.channel, Salt: f.salt, Apply: f.apply, Private: f.private}
+	r := &publish.NewRollout{Channel: f.channel, Salt: f.salt, Apply: f.apply, Private: f.private, Cap: f.capacity}
 	var err error
+	if err := checkCap(f.capacity); err != nil {
+		return nil, err
+	}
 	if r.To, err = publish.ParseShare(f.share); err != nil {
 		return nil, err
 	}

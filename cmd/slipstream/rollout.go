@@ -129,6 +129,7 @@ type offerFlags struct {
 	apply                             slipstream.Apply
 	private                           bool
 	at                                int
+	capacity                          int64
 	plan                              planFlags
 }
 
@@ -136,6 +137,7 @@ func (f *offerFlags) define(c *cobra.Command) {
 	f.plan.define(c)
 	fs := c.Flags()
 	fs.StringVar(&f.share, "share", "100%", "share of the devices")
+	defineCap(c, &f.capacity)
 	fs.StringVar(&f.from, "from", "0%", "where the share begins, for the arms of one test")
 	fs.StringVar(&f.control, "control", "", "share of the devices kept on the former release for comparison (default 5%)")
 	fs.StringVar(&f.salt, "salt", "", "rollouts with the same salt meet the same devices (default: each its own)")
@@ -144,6 +146,17 @@ func (f *offerFlags) define(c *cobra.Command) {
 	fs.IntVar(&f.at, "at", 0, "place in the package's list; 0 is the top")
 	fs.StringVar(&f.notes, "notes", "", "notes for people")
 	defineApply(c, &f.apply)
+}
+
+func defineCap(c *cobra.Command, devices *int64) {
+	c.Flags().Int64Var(devices, "cap", 0, "only so many devices, first come, first served; 0 is no bound")
+}
+
+func checkCap(devices int64) error {
+	if devices < 0 {
+		return usageError{fmt.Errorf("cap %d: must be a number of devices, or 0 for no bound", devices)}
+	}
+	return nil
 }
 
 func defineApply(c *cobra.Command, a *slipstream.Apply) {
@@ -156,7 +169,10 @@ func defineApply(c *cobra.Command, a *slipstream.Apply) {
 }
 
 func (f *offerFlags) start() (s api.StartRollout, err error) {
-	s = api.StartRollout{Salt: f.salt, Apply: f.apply, Private: f.private, Notes: f.notes, At: f.at}
+	s = api.StartRollout{Salt: f.salt, Apply: f.apply, Private: f.private, Notes: f.notes, At: f.at, Cap: f.capacity}
+	if err := checkCap(f.capacity); err != nil {
+		return s, err
+	}
 	share, err := publish.ParseShare(f.share)
 	if err != nil {
 		return s, usageError{err}
@@ -216,7 +232,7 @@ func newRolloutStart(t *tool) *cobra.Command {
 	c := &cobra.Command{
 		Use: "start RELEASE", Short: "Offer a published release", Args: exactly(1, "one release"),
 		Long:    "Start offers a release that is published already, named by version, by package@version or by digest.",
-		Example: "  slipstream rollout start 1.4.0 --share 10%\n  slipstream rollout start 1.4.0 --channel beta --when 'custom.tester in [true]'",
+		Example: "  slipstream rollout start 1.4.0 --share 10%\n  slipstream rollout start 1.4.0 --cap 500   # the first 500 devices that come\n  slipstream rollout start 1.4.0 --channel beta --when 'custom.tester in [true]'",
 		RunE: func(c *cobra.Command, args []string) error {
 			server, err := t.on(&a)
 			if err != nil {
@@ -278,8 +294,9 @@ func newRolloutEdit(t *tool) *cobra.Command {
 	var apply slipstream.Apply
 	var when []string
 	var control, notes string
+	var capacity int64
 	c := &cobra.Command{
-		Use: "edit [ROLLOUT]", Short: "Change conditions, control group, notes or how hosts apply the update", Args: cobra.MaximumNArgs(1),
+		Use: "edit [ROLLOUT]", Short: "Change conditions, control group, cap, notes or how hosts apply the update", Args: cobra.MaximumNArgs(1),
 		Example: "  slipstream rollout edit 1.4.0 --mandatory --priority critical\n  slipstream rollout edit --when ''   # for everybody",
 		RunE: func(c *cobra.Command, args []string) error {
 			server, err := t.on(&a)
@@ -290,7 +307,7 @@ func newRolloutEdit(t *tool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ch, err := editOf(c, e, apply, when, control, notes)
+			ch, err := editOf(c, e, apply, when, control, notes, capacity)
 			if err != nil {
 				return err
 			}
@@ -304,13 +321,14 @@ func newRolloutEdit(t *tool) *cobra.Command {
 	c.Flags().StringArrayVar(&when, "when", nil, "the new conditions; one empty text takes them all away")
 	c.Flags().StringVar(&control, "control", "", "share of the control group")
 	c.Flags().StringVar(&notes, "notes", "", "notes for people")
+	defineCap(c, &capacity)
 	defineApply(c, &apply)
 	t.packageFlags(c, &a)
 	return c
 }
 
 // editOf is the change that the flags which were given ask for.
-func editOf(c *cobra.Command, e rollout.Entry, apply slipstream.Apply, when []string, control, notes string) (api.RolloutChange, error) {
+func editOf(c *cobra.Command, e rollout.Entry, apply slipstream.Apply, when []string, control, notes string, capacity int64) (api.RolloutChange, error) {
 	var ch api.RolloutChange
 	var err error
 	changed := c.Flags().Changed
@@ -336,6 +354,12 @@ func editOf(c *cobra.Command, e rollout.Entry, apply slipstream.Apply, when []st
 	}
 	if changed("notes") {
 		ch.Notes = &notes
+	}
+	if changed("cap") {
+		ch.Cap = &capacity
+		if err := checkCap(capacity); err != nil {
+			return ch, err
+		}
 	}
 	if ch.Control, err = parseControl(control); err != nil {
 		return ch, err

@@ -43,6 +43,7 @@ type counts struct {
 	late                    time.Duration
 	running                 map[string]int
 	told                    map[mark]int64 // events, by release and kind
+	tried                   map[slipstream.Digest]int64
 	versions                map[slipstream.Digest]string
 	rollouts                map[string]slipstream.Digest
 	errors                  map[string]*Error
@@ -64,7 +65,7 @@ func New(cfg Config, base http.RoundTripper) (*Fleet, error) {
 		base = &http.Transport{MaxIdleConns: 2 * cfg.Workers, MaxIdleConnsPerHost: 2 * cfg.Workers, IdleConnTimeout: time.Minute, DisableCompression: true}
 	}
 	f := &Fleet{cfg: cfg, seed: seed(cfg.Seed), pool: newPool(), meter: &meter{base: base, kinds: map[string]*gauge{}}, packages: []string{cfg.Package},
-		counts: counts{running: map[string]int{}, told: map[mark]int64{}, versions: map[slipstream.Digest]string{}, rollouts: map[string]slipstream.Digest{}, errors: map[string]*Error{}}}
+		counts: counts{running: map[string]int{}, told: map[mark]int64{}, tried: map[slipstream.Digest]int64{}, versions: map[slipstream.Digest]string{}, rollouts: map[string]slipstream.Digest{}, errors: map[string]*Error{}}}
 	for i := range cfg.Devices {
 		d := &device{fleet: f, number: i}
 		d.next = d.arrive
@@ -191,6 +192,9 @@ func (f *Fleet) moved(from string, to *client.Tree, started bool) {
 func (f *Fleet) heard(e *slipstream.Event) {
 	f.count(func(c *counts) {
 		c.told[mark{release: e.Release, kind: e.Kind}]++
+		if e.Kind == slipstream.KindStarted && e.Arm != slipstream.ArmControl {
+			c.tried[e.Release]++
+		}
 		if e.Kind == slipstream.KindEnrolled {
 			c.rollouts[e.Rollout] = e.Release
 		}
@@ -260,11 +264,11 @@ func (f *Fleet) Now() Progress {
 	return p
 }
 
-// Started is how many trials of a version devices began.
-func (f *Fleet) Started(release slipstream.Digest) int64 {
+// Tried is how many devices began to try a release; one that tries it again later counts again.
+func (f *Fleet) Tried(release slipstream.Digest) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.counts.told[mark{release: release, kind: slipstream.KindStarted}]
+	return f.counts.tried[release]
 }
 
 func (c *counts) runningNow() (out []Running) {

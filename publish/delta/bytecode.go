@@ -25,20 +25,38 @@ type rewrite struct {
 // tablesAtLeast is what rewriting leaves of the memory of a codec for tables.
 const tablesAtLeast = 8 << 20
 
-// workspace is the memory that the reader needs to undo rewrites, in bytes: for every old file its rewritten form and its
+// space counts the memory that the reader needs to undo rewrites, in bytes: for every old file its rewritten form and its
 // strings, and for one carried file at a time itself, its strings and its literals. It is part of the format: writer and
 // reader add it to the tables and compare the sum with the memory of the codec.
-func workspace(rewrites []rewrite, old, carried []slipstream.File) int64 {
-	held, largest := int64(0), int64(0)
-	seen := map[int]bool{}
-	for _, r := range rewrites {
-		if !seen[r.old] {
-			seen[r.old] = true
-			held += old[r.old].Size + old[r.old].Size/2
-		}
-		largest = max(largest, carried[r.carried].Size*5/2)
+type space struct {
+	old, carried  []slipstream.File
+	held, largest int64
+	seen          map[int]bool
+}
+
+// with gives the memory with one more rewrite, which take counts in.
+func (s *space) with(r rewrite) int64 {
+	held := s.held
+	if !s.seen[r.old] {
+		held += s.old[r.old].Size * 3 / 2
 	}
-	return held + largest
+	return held + max(s.largest, s.carried[r.carried].Size*5/2)
+}
+
+func (s *space) take(r rewrite) {
+	if !s.seen[r.old] {
+		s.held += s.old[r.old].Size * 3 / 2
+	}
+	s.seen[r.old] = true
+	s.largest = max(s.largest, s.carried[r.carried].Size*5/2)
+}
+
+func workspace(rewrites []rewrite, old, carried []slipstream.File) int64 {
+	s := &space{old: old, carried: carried, seen: map[int]bool{}}
+	for _, r := range rewrites {
+		s.take(r)
+	}
+	return s.held + s.largest
 }
 
 // rewriter knows the bytecode of two releases: of every carried file that is bytecode, the file of the base that it is
@@ -115,8 +133,10 @@ func nearest(f slipstream.File, old []slipstream.File, known []int) int {
 // within gives the rewrites that a reader with so much memory can undo, in their order.
 func (w *rewriter) within(memory int) []rewrite {
 	var out []rewrite
+	s := &space{old: w.old, carried: w.carried, seen: map[int]bool{}}
 	for _, r := range w.pairs {
-		if workspace(append(out, r), w.old, w.carried)+tablesAtLeast <= int64(memory) {
+		if s.with(r)+tablesAtLeast <= int64(memory) {
+			s.take(r)
 			out = append(out, r)
 		}
 	}
@@ -297,7 +317,10 @@ func (m *maker) rewritten(ctx context.Context, codec string, memory int, codecs 
 			return Delta{}, false, err
 		}
 	}
-	only := !slices.ContainsFunc(codecs, func(c string) bool { o, _ := optionsOf(c); return o.Memory == memory && o.Profile == "" && !rewrites(c) })
+	only := !slices.ContainsFunc(codecs, func(c string) bool {
+		o, _ := optionsOf(c)
+		return o.Memory == memory && o.Profile == "" && !rewrites(c)
+	})
 	var made []Delta
 	if pairs := m.code.within(memory); len(pairs) > 0 {
 		base, target := m.code.apply(pairs, m.base, m.target)

@@ -1,0 +1,51 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/slipstream-ota/slipstream"
+)
+
+// place asks one server for a device's place in a rollout with a cap. One that is too busy is asked again.
+func (g *steering) place(ctx context.Context, channel, id string, i, node int) (bool, error) {
+	body, err := json.Marshal(slipstream.GrantRequest{App: serviceApp, Channel: channel, Rollout: id, Device: fmt.Sprintf("%064x", i+1)})
+	if err != nil {
+		return false, err
+	}
+	for {
+		code, raw, err := g.send(ctx, g.nodes[node], "/v1/grants", body, i)
+		if err != nil {
+			return false, err
+		}
+		if code == http.StatusTooManyRequests || code == http.StatusServiceUnavailable {
+			if err := sleepFor(ctx, 50*time.Millisecond); err != nil {
+				return false, err
+			}
+			continue
+		}
+		var answer struct {
+			Granted bool `json:"granted"`
+		}
+		if err := json.Unmarshal(raw, &answer); err != nil || code != http.StatusOK {
+			return false, fmt.Errorf("a place is answered with %d: %.200s: %w", code, raw, err)
+		}
+		return answer.Granted, nil
+	}
+}
+
+// answerOf sends a request over a connection of its own and gives status and body.
+func answerOf(req *http.Request) (int, []byte, error) {
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	raw, err := io.ReadAll(res.Body)
+	return res.StatusCode, raw, errors.Join(err, res.Body.Close())
+}
