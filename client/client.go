@@ -38,7 +38,7 @@ type Limits struct {
 	Window   time.Duration // default 30 s
 	Rounds   int           // how often all servers are tried; default 3
 	Backoff  time.Duration // longest wait before the second round, doubled with each, up to 30 s; default 1 s
-	Memory   int           // bytes of tables that unpacking an update may take; default 16 MiB, less takes larger downloads
+	Memory   int           // bytes of tables and bytecode that unpacking an update may hold; default 16 MiB, less takes larger downloads
 }
 
 // Config sets a client up. Dir, App, Servers and Root are needed.

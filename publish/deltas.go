@@ -13,8 +13,11 @@ import (
 )
 
 // DefaultCodecs are the codecs with a patch that are made for every base: the smallest one that a device of 16 MiB can
-// take, and one that needs nothing but Zstandard.
-func DefaultCodecs() []string { return []string{delta.CodecRich, delta.CodecSimpleZstd} }
+// take, with and without knowledge of bytecode, one that needs nothing but Zstandard, and, where there is more bytecode
+// than 16 MiB have room for, one of 64 MiB.
+func DefaultCodecs() []string {
+	return []string{delta.CodecRich, delta.CodecHermes, delta.CodecHermes64, delta.CodecSimpleZstd}
+}
 
 const defaultDeltaBytes = 256 << 20
 

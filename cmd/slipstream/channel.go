@@ -162,7 +162,7 @@ func printChannel(w io.Writer, ch api.Channel) {
 	for _, name := range sortedKeys(ch.Policy.Packages) {
 		pp := ch.Policy.Packages[name]
 		fmt.Fprintf(w, "\npackage %s\n", name)
-		printRollouts(w, pp, pp.Rollouts)
+		printRollouts(w, pp, shownOf(pp, ch.Places))
 		for _, x := range pp.Withdrawn {
 			fmt.Fprintf(w, "  withdrawn  %s (seq %d) for %s %s\n", x.Version, x.Seq, x.Platform, x.Reason)
 		}

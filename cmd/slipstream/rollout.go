@@ -64,6 +64,10 @@ func pick(ctx context.Context, server *api.Client, a at, ref string) (rollout.En
 	if err != nil {
 		return rollout.Entry{}, fmt.Errorf("read channel: %w", err)
 	}
+	return pickFrom(ch, a, ref)
+}
+
+func pickFrom(ch api.Channel, a at, ref string) (rollout.Entry, error) {
 	pp := ch.Policy.Packages[a.pkg]
 	if pp == nil {
 		pp = &rollout.PackagePolicy{}
@@ -73,7 +77,7 @@ func pick(ctx context.Context, server *api.Client, a at, ref string) (rollout.En
 			return e, nil
 		}
 	}
-	err = fmt.Errorf("rollout %s of package %s on channel %s: %w", first(ref, "in force"), a.pkg, a.channel, slipstream.ErrNotFound)
+	err := fmt.Errorf("rollout %s of package %s on channel %s: %w", first(ref, "in force"), a.pkg, a.channel, slipstream.ErrNotFound)
 	if _, found, ferr := ch.Policy.Find(ref); ferr == nil {
 		return *found, nil
 	}
@@ -407,38 +411,60 @@ func newRolloutShow(t *tool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(args) == 1 {
-				e, err := pick(c.Context(), server, a, args[0])
-				if err != nil {
-					return err
-				}
-				return t.print(e, func(w io.Writer) { printRollout(w, e) })
-			}
 			ch, err := server.Channel(c.Context(), a.app, a.channel)
 			if err != nil {
 				return fmt.Errorf("read channel: %w", err)
+			}
+			if len(args) == 1 {
+				e, err := pickFrom(ch, a, args[0])
+				if err != nil {
+					return err
+				}
+				return t.print(shown{e, ch.Places[e.ID]}, func(w io.Writer) { printRollout(w, shown{e, ch.Places[e.ID]}) })
 			}
 			pp := ch.Policy.Packages[a.pkg]
 			if pp == nil {
 				pp = &rollout.PackagePolicy{}
 			}
-			return t.print(append([]rollout.Entry{}, pp.Rollouts...), func(w io.Writer) { printRollouts(w, pp, pp.Rollouts) })
+			list := shownOf(pp, ch.Places)
+			return t.print(list, func(w io.Writer) { printRollouts(w, pp, list) })
 		},
 	}
 	t.packageFlags(c, &a)
 	return c
 }
 
-func printRollouts(w io.Writer, pp *rollout.PackagePolicy, list []rollout.Entry) {
+// shown is a rollout with how many of its places are given, if it has a cap.
+type shown struct {
+	rollout.Entry
+	Given int64 `json:"given,omitempty"`
+}
+
+func shownOf(pp *rollout.PackagePolicy, places map[string]int64) []shown {
+	list := []shown{}
+	for _, e := range pp.Rollouts {
+		list = append(list, shown{e, places[e.ID]})
+	}
+	return list
+}
+
+func (s shown) capText() string {
+	if s.Cap == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d of %d", s.Given, s.Cap)
+}
+
+func printRollouts(w io.Writer, pp *rollout.PackagePolicy, list []shown) {
 	if len(list) == 0 {
 		fmt.Fprintln(w, "No rollouts")
 		return
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ROLLOUT\tVERSION\tSEQ\tPLATFORM\tRUNTIME\tSHARE\tPLAN\tSTANDS\tCONDITIONS\tSTARTED")
+	fmt.Fprintln(tw, "ROLLOUT\tVERSION\tSEQ\tPLATFORM\tRUNTIME\tSHARE\tCAP\tPLAN\tSTANDS\tCONDITIONS\tSTARTED")
 	for _, e := range list {
-		fmt.Fprintf(tw, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.ID, e.Version, e.Seq, e.Platform, e.Runtime, shareText(e), planText(e), stands(pp, e),
-			conditionsText(e), e.Created.UTC().Format("2006-01-02 15:04"))
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.ID, e.Version, e.Seq, e.Platform, e.Runtime, shareText(e.Entry), e.capText(), planText(e.Entry), stands(pp, e.Entry),
+			conditionsText(e.Entry), e.Created.UTC().Format("2006-01-02 15:04"))
 	}
 	tw.Flush()
 }
@@ -477,11 +503,12 @@ func conditionsText(e rollout.Entry) string {
 	return dash(strings.Join(parts, ", "))
 }
 
-func printRollout(w io.Writer, e rollout.Entry) {
+func printRollout(w io.Writer, s shown) {
+	e := s.Entry
 	fmt.Fprintf(w, "%s: version %s, seq %d\n", e.ID, e.Version, e.Seq)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
-		{"digest", string(e.Manifest)}, {"platform", e.Platform}, {"runtime", e.Runtime.String()}, {"share", shareText(e)},
+		{"digest", string(e.Manifest)}, {"platform", e.Platform}, {"runtime", e.Runtime.String()}, {"share", shareText(e)}, {"cap", s.capText()},
 		{"plan", planText(e)}, {"control", rollout.Percent(e.Control)}, {"salt", e.PositionSalt()}, {"hold", dash(e.Hold)}, {"conditions", conditionsText(e)},
 		{"mode", first(e.Apply.Mode, slipstream.ModeNextLaunch)}, {"priority", first(e.Apply.Priority, slipstream.PriorityNormal)},
 		{"mandatory", strconv.FormatBool(e.Apply.Mandatory)}, {"private", strconv.FormatBool(e.Private)}, {"retry", strconv.Itoa(e.Retry)},

@@ -317,12 +317,18 @@ func (m *maker) rewritten(ctx context.Context, codec string, memory int, codecs 
 			return Delta{}, false, err
 		}
 	}
+	pairs := m.code.within(memory)
+	for _, c := range codecs { // of two that rewrite the same files the one with less memory is enough
+		if o, _ := optionsOf(c); rewrites(c) && o.Memory < memory && slices.Equal(pairs, m.code.within(o.Memory)) {
+			return Delta{}, false, nil
+		}
+	}
 	only := !slices.ContainsFunc(codecs, func(c string) bool {
 		o, _ := optionsOf(c)
 		return o.Memory == memory && o.Profile == "" && !rewrites(c)
 	})
 	var made []Delta
-	if pairs := m.code.within(memory); len(pairs) > 0 {
+	if len(pairs) > 0 {
 		base, target := m.code.apply(pairs, m.base, m.target)
 		p, err := patch.Match(ctx, base, target)
 		if err != nil {

@@ -6,7 +6,7 @@
 //	offset size
 //	0      4     magic "SLPC"
 //	4      1     format version: 1 or 2
-//	5      1     codec: 0 full, 1 changed (version 1), 2 patch (version 2)
+//	5      1     codec: 0 full, 1 changed (version 1); 2 patch, 3 patch over rewritten bytecode (version 2)
 //	6      8     tag of the base's file list (zero when full)
 //	14     8     tag of the target's file list
 //
@@ -38,7 +38,16 @@
 // new side the carried contents in the order of version 1, both without anything in between. So a piece of a file may
 // come from any file of the base, and a renamed or split file costs a few bytes.
 //
+// In codec 3 a list stands in front of the patch: a uvarint, how many carried files are rewritten (at least one), and for
+// each of them, in the order of the carried ones, a uvarint, how many carried files lie between it and the one before,
+// and a uvarint, the index of the base file that it is rewritten against. Both are Hermes bytecode and have their
+// rewritten form (package hermes), which is as long as the file, in the old and the new side of the patch. The reader
+// holds what undoes that in memory: 3/2 of the size of every base file in the list, and 5/2 of the largest carried one.
+// That and the tables together are the memory of the codec; a container that needs more is refused.
+//
 //	rich/1             any profile of patch, tables of at most 16 MiB
 //	rich/1+64m, +192m  the same with tables of at most 64 and 192 MiB
+//	rich/1+hbc         rich/1, or codec 3 in 16 MiB
+//	rich/1+hbc+64m     the same in 64 MiB
 //	simple/1+X         profile simple, stored or in the stream X: deflate, zstd, brotli
 package delta

@@ -90,8 +90,8 @@ func MemoryOf(codec string) (int, bool) {
 // files are held in memory, twice when there is bytecode to rewrite, and four more bytes for each of the base: a base or a
 // change of 2 GiB and more is refused (slipstream.ErrInvalid) with a hint.
 //
-// A codec that rewrites bytecode is tried with and without, and the smaller one kept. When that is the same as what
-// another of the codecs gives, it is left out.
+// A codec that rewrites bytecode is tried with and without, and the smaller one kept. It is left out when it gives the
+// same as another of the codecs, or rewrites no other files than one of them with less memory.
 func EncodeDeltas(ctx context.Context, codecs []string, old, new *slipstream.Manifest,
 	openOld, openNew func(slipstream.File) (io.ReadCloser, error), o DeltaOptions) ([]Delta, error) {
 	for _, c := range codecs {

@@ -124,9 +124,9 @@ func (t alerts) Expire(ctx context.Context, before time.Time) (int64, error) {
 	return n, about(err, "expire deliveries")
 }
 
-func (t alerts) Targets() store.AlertTargets { return targets{t.Tx} }
+func (t alerts) Targets() store.AlertTargets { return targets(t) }
 
-func (t alerts) Deliveries() store.Deliveries { return deliveries{t.Tx} }
+func (t alerts) Deliveries() store.Deliveries { return deliveries(t) }
 
 type targets struct{ *Tx }
 
