@@ -69,6 +69,8 @@ var edges = map[string][]string{
 	"publish/build": {"", "publish", "publish/delta", "store", "blob", "rollout"},
 
 	"protocol":                  {"", "decide", "store", "blob"},
+	"protocol/codepush":         {"", "sign", "decide", "store", "blob", "protocol", "protocol/codepush/semver", "internal/httpx"},
+	"protocol/codepush/semver":  {""},
 	"protocol/easyclick":        {"", "decide", "store", "blob", "protocol", "internal/httpx"},
 	"protocol/easyclick/device": {""},
 	"protocol/ocrunner":         {"", "decide", "publish/delta/bsdiff", "store", "blob", "protocol"},

@@ -321,24 +321,25 @@ func (b *builder) publish() error {
 	return b.disk.removeAll(b.disk.hidden(digest))
 }
 
-// byContainer builds the tree from one container.
+// byContainer builds the tree from one container: while it comes, and when that did not work out, once it is there.
 func (c *Client) byContainer(ctx context.Context, w *wanted, base *tree, k slipstream.Container) error {
-	part, err := c.download(ctx, w, "/v1/containers/"+string(k.SHA256), k.SHA256, k.Size)
+	part := c.disk.path("fetch", string(k.SHA256)+".part")
+	err := c.asItComes(ctx, w, base, k, part)
 	if err != nil {
-		return err
-	}
-	var old *slipstream.Manifest
-	if k.From != "" {
-		old = base.manifest
-	}
-	err = c.build(w, base, func(b *builder) error {
-		f, err := c.disk.Open(part)
-		if err != nil {
+		if hopeless(err) || ctx.Err() != nil {
 			return err
 		}
-		from := func(f slipstream.File) (delta.Content, error) { return base.at(f.Path) }
-		return errors.Join(delta.ApplyDelta(ctx, bufio.NewReaderSize(f, 64<<10), old, w.manifest, from, b, delta.ApplyLimits{Memory: c.cfg.Limits.Memory}), f.Close())
-	})
+		if part, err = c.download(ctx, w, containerPath(k), k.SHA256, k.Size); err != nil {
+			return err
+		}
+		err = c.build(w, base, func(b *builder) error {
+			f, err := c.disk.Open(part)
+			if err != nil {
+				return err
+			}
+			return errors.Join(c.apply(ctx, bufio.NewReaderSize(f, 64<<10), w, base, k, b), f.Close())
+		})
+	}
 	if err == nil {
 		w.codec = k.Codec
 	}
@@ -346,6 +347,18 @@ func (c *Client) byContainer(ctx context.Context, w *wanted, base *tree, k slips
 		return errors.Join(err, storage("drop a download", ignoreMissing(c.disk.Remove(part))))
 	}
 	return err
+}
+
+func containerPath(k slipstream.Container) string { return "/v1/containers/" + string(k.SHA256) }
+
+// apply gives b the files that the container r makes.
+func (c *Client) apply(ctx context.Context, r io.Reader, w *wanted, base *tree, k slipstream.Container, b *builder) error {
+	var old *slipstream.Manifest
+	if k.From != "" {
+		old = base.manifest
+	}
+	from := func(f slipstream.File) (delta.Content, error) { return base.at(f.Path) }
+	return delta.ApplyDelta(ctx, r, old, w.manifest, from, b, delta.ApplyLimits{Memory: c.cfg.Limits.Memory})
 }
 
 // byFiles builds the tree from what the device holds and single blobs.

@@ -201,14 +201,7 @@ func (c *Client) download(ctx context.Context, w *wanted, path string, sum slips
 func (c *Client) fill(ctx context.Context, w *wanted, path, part string, sum slipstream.Digest, size int64) error {
 	watched, count, stop := c.net.pace(ctx, size)
 	defer stop()
-	// A server that begins anew each time, or gives wrong bytes, must not make a device download without end.
-	spend := func(n int) error {
-		count(n)
-		if w.bytes += int64(n); w.bytes > w.budget {
-			return slipstream.Refuse(slipstream.ReasonTooLarge, path, "%d bytes came for a release of %d", w.bytes, w.manifest.Size())
-		}
-		return nil
-	}
+	spend := w.spender(path, count)
 	for {
 		before := c.partSize(part, size)
 		if before == size {
@@ -221,9 +214,30 @@ func (c *Client) fill(ctx context.Context, w *wanted, path, part string, sum sli
 	}
 }
 
+// spender counts bytes as they come. A server that begins anew each time, or gives wrong bytes, must not make a device
+// download without end.
+func (w *wanted) spender(path string, count func(int)) func(int) error {
+	return func(n int) error {
+		count(n)
+		if w.bytes += int64(n); w.bytes > w.budget {
+			return slipstream.Refuse(slipstream.ReasonTooLarge, path, "%d bytes came for a release of %d", w.bytes, w.manifest.Size())
+		}
+		return nil
+	}
+}
+
 func (c *Client) fillOnce(ctx context.Context, path, part string, sum slipstream.Digest, size int64, spend func(int) error) error {
+	return c.missing(ctx, call{path: path}, part, sum, size, func(body io.Reader, have int64) error {
+		return c.pour(body, part, have, size, spend)
+	})
+}
+
+// missing asks for what is missing of part. use is told how many bytes of it the body goes on behind: none when the server
+// begins anew.
+func (c *Client) missing(ctx context.Context, ask call, part string, sum slipstream.Digest, size int64, use func(body io.Reader, have int64) error) error {
 	var have int64
-	header := func() http.Header {
+	ask.slow, ask.accept = true, []int{http.StatusOK, http.StatusPartialContent}
+	ask.header = func() http.Header {
 		h := http.Header{}
 		if have = c.partSize(part, size); have > 0 {
 			h.Set("Range", fmt.Sprintf("bytes=%d-", have))
@@ -231,50 +245,157 @@ func (c *Client) fillOnce(ctx context.Context, path, part string, sum slipstream
 		}
 		return h
 	}
-	accept := []int{http.StatusOK, http.StatusPartialContent}
-	return c.net.do(ctx, call{path: path, slow: true, header: header, accept: accept}, func(r *http.Response) error {
+	return c.net.do(ctx, ask, func(r *http.Response) error {
 		if r.StatusCode == http.StatusOK {
-			have = 0
+			return use(r.Body, 0)
 		} else if !strings.HasPrefix(r.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)) {
-			return slipstream.Refuse(slipstream.ReasonContainerInvalid, path, "the answer is another range: %.80q", r.Header.Get("Content-Range"))
+			return slipstream.Refuse(slipstream.ReasonContainerInvalid, ask.path, "the answer is another range: %.80q", r.Header.Get("Content-Range"))
 		}
-		return c.pour(r.Body, part, have, size, spend)
+		return use(r.Body, have)
 	})
 }
 
 // pour writes a body behind the have bytes of part, at most up to size. One byte more is refused.
 func (c *Client) pour(body io.Reader, part string, have, size int64, spend func(int) error) (err error) {
+	f, err := c.beginAt(part, have)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	in := &incoming{disk: c.disk, part: part, body: body, w: f, size: size, left: size - have, spend: spend}
+	for buf := make([]byte, 64<<10); err == nil; {
+		_, err = in.Read(buf)
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// beginAt opens part for writing behind its have bytes, or anew when there are none.
+func (c *Client) beginAt(part string, have int64) (File, error) {
 	open := c.disk.Append
 	if have == 0 {
 		open = func(name string) (File, error) { return c.disk.Create(name, 0o600) }
 	}
 	f, err := open(part)
 	if err != nil {
-		return storage("open partial download", err)
+		return nil, storage("open partial download", err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	buf := make([]byte, 64<<10)
-	for left := size - have; ; {
-		n, rerr := body.Read(buf[:min(int64(len(buf)), left+1)])
-		if err := spend(n); err != nil {
-			return err
+	return f, nil
+}
+
+var errThere = errors.New("all of it is there")
+
+// asItComes builds the tree from a container that is still coming. It asks one server, once. What came is kept in part, as
+// an ordinary download keeps it, so that whatever ends this attempt, the next one goes on from there. Nothing of the
+// container is trusted on the way: a tree becomes visible only when all its files are those that were signed.
+func (c *Client) asItComes(ctx context.Context, w *wanted, base *tree, k slipstream.Container, part string) error {
+	c.parts[k.SHA256] = true
+	if c.partSize(part, k.Size) == k.Size {
+		return errThere
+	}
+	watched, count, stop := c.net.pace(ctx, k.Size)
+	defer stop()
+	spend := w.spender(containerPath(k), count)
+	var failed error // of the server that answered; the others are not asked then
+	return c.missing(watched, call{path: containerPath(k), once: true}, part, k.SHA256, k.Size, func(body io.Reader, have int64) error {
+		if failed == nil {
+			failed = c.build(w, base, func(b *builder) (err error) {
+				in, err := c.receive(body, part, have, k.Size, spend)
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, in.Close()) }()
+				return c.apply(ctx, in, w, base, k, b)
+			})
 		}
-		if int64(n) > left {
-			return errors.Join(slipstream.Refuse(slipstream.ReasonTooLarge, part, "more than %d bytes", size), c.disk.Remove(part))
-		}
-		left -= int64(n)
-		if _, err := f.Write(buf[:n]); err != nil {
-			return storage("write partial download", err)
-		}
-		switch {
-		case errors.Is(rerr, io.EOF) && left > 0:
-			return slipstream.Refuse(slipstream.ReasonNetwork, part, "%d bytes short", left)
-		case errors.Is(rerr, io.EOF):
-			return nil
-		case rerr != nil:
-			return &slipstream.Refusal{Reason: slipstream.ReasonNetwork, What: part, Err: rerr}
+		return failed
+	})
+}
+
+// incoming reads a download of which the first bytes are there: those from part, the others as they come, and these are
+// written behind part before they are given on.
+type incoming struct {
+	disk   disk
+	part   string
+	before File // nil when all of it has been read
+	body   io.Reader
+	w      File
+	size   int64
+	left   int64 // bytes that are still to come
+	spend  func(int) error
+	err    error
+}
+
+// receive begins behind the have bytes of part that are there.
+func (c *Client) receive(body io.Reader, part string, have, size int64, spend func(int) error) (*incoming, error) {
+	in := &incoming{disk: c.disk, part: part, body: body, size: size, left: size - have, spend: spend}
+	var err error
+	if have > 0 {
+		if in.before, err = c.disk.Open(part); err != nil {
+			return nil, storage("open partial download", err)
 		}
 	}
+	if in.w, err = c.beginAt(part, have); err != nil {
+		return nil, errors.Join(err, in.Close())
+	}
+	return in, nil
+}
+
+func (in *incoming) Read(p []byte) (int, error) {
+	if in.err != nil || len(p) == 0 {
+		return 0, in.err
+	}
+	if in.before != nil {
+		n, err := in.before.Read(p)
+		if n > 0 || err != nil && !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		f := in.before
+		in.before = nil
+		if err := f.Close(); err != nil {
+			return 0, storage("read partial download", err)
+		}
+	}
+	n, err := in.body.Read(p[:min(int64(len(p)), in.left+1)])
+	if n, in.err = in.keep(p[:n], err); n > 0 {
+		return n, nil
+	}
+	return 0, in.err
+}
+
+// keep writes what came behind part, and says how much of it counts and how it goes on.
+func (in *incoming) keep(b []byte, err error) (int, error) {
+	if err := in.spend(len(b)); err != nil {
+		return 0, err
+	}
+	if int64(len(b)) > in.left {
+		return 0, errors.Join(slipstream.Refuse(slipstream.ReasonTooLarge, in.part, "more than %d bytes", in.size), in.disk.Remove(in.part))
+	}
+	in.left -= int64(len(b))
+	if _, err := in.w.Write(b); err != nil {
+		return 0, storage("write partial download", err)
+	}
+	switch {
+	case errors.Is(err, io.EOF) && in.left > 0:
+		err = slipstream.Refuse(slipstream.ReasonNetwork, in.part, "%d bytes short", in.left)
+	case err != nil && !errors.Is(err, io.EOF):
+		err = &slipstream.Refusal{Reason: slipstream.ReasonNetwork, What: in.part, Err: err}
+	}
+	return len(b), err
+}
+
+// Close closes what is open; the body is not ours.
+func (in *incoming) Close() error {
+	var errs []error
+	for _, f := range []File{in.before, in.w} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	in.before, in.w = nil, nil
+	return errors.Join(errs...)
 }
 
 // partSize is how much of a download is there; more than all of it is as good as nothing.

@@ -138,3 +138,36 @@ func TestDecisionsKnowOfPlaces(t *testing.T) {
 		t.Errorf("after %+v: %+v", told, got.Answers["main"])
 	}
 }
+
+func TestSeveralPackagesAskForPlacesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *Config) { c.Packages = []string{"cart", "main"} })
+	b.repo.offer(b.repo.publish("main", "1.0.0", v1), capped)
+	b.repo.offer(b.repo.publish("cart", "3.0.0", v2), capped)
+	b.repo.grants = map[string]bool{"ro-3.0.0-cart": true}
+	u := b.update()
+	if u.Answers["cart"].Offer == nil || u.Answers["main"].Reason != slipstream.ReasonGrantNeeded {
+		t.Errorf("answers %+v", u.Answers)
+	}
+	b.update()
+	if n := b.repo.count("/v1/grants"); n != 2 {
+		t.Errorf("%d questions, want one for each package", n)
+	}
+}
+
+func TestWhatIsKnownOfPlacesGoesWithTheirRollouts(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.repo.offer(b.repo.publish("main", "1.0.0", v1), capped)
+	b.repo.offer(b.repo.publish("main", "2.0.0", v1), capped)
+	b.repo.grants = map[string]bool{"ro-1.0.0-main": true}
+	b.update()
+	if len(b.c.body.Grants) != 1 || len(b.c.body.Ungranted) != 1 {
+		t.Fatalf("kept %v and %v", b.c.body.Grants, b.c.body.Ungranted)
+	}
+	b.repo.edit("main", func(p *slipstream.PackageState) { p.Rollouts = nil })
+	b.update()
+	if len(b.c.body.Grants) != 0 || len(b.c.body.Ungranted) != 0 {
+		t.Errorf("kept %v and %v", b.c.body.Grants, b.c.body.Ungranted)
+	}
+}

@@ -409,3 +409,26 @@ func shellCases() []decisionCase {
 		{Name: "shell: no runtime told", State: stateOf(offers(offer(9, shells(">=1")))), Device: phone(func(f *slipstream.DeviceFacts) { f.Runtime = "" }), Local: running(4), Want: upgrade},
 	}
 }
+
+// TestAnotherReadingOfRuntimes: protocols with rules of their own for ranges decide by them, in floors and rollouts alike.
+func TestAnotherReadingOfRuntimes(t *testing.T) {
+	plan, err := Compile(stateOf(offers(offer(2, shells(">=9.0.0")), offer(1, shells("1.x"))), floorAt(2, ">=9.0.0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, local := NewDevice(phone(func(f *slipstream.DeviceFacts) { f.Runtime = "1.5.0" })), embedded()
+	if d := plan.Decide("main", dev, &local, noon); d.Target == nil || d.Target.Seq != 1 {
+		t.Errorf("our own reading: %+v", d)
+	}
+	nine := plan.WithRuntime(func(rt slipstream.Runtime) bool { return rt.Range == ">=9.0.0" })
+	if d := nine.Decide("main", dev, &local, noon); d.Target == nil || d.Target.Seq != 2 {
+		t.Errorf("another reading: %+v", d)
+	}
+	none := plan.WithRuntime(func(slipstream.Runtime) bool { return false })
+	if d := none.Decide("main", dev, &local, noon); d.Verdict != slipstream.VerdictUpgradeRuntime {
+		t.Errorf("nothing fits: %+v", d)
+	}
+	if d := plan.Decide("main", dev, &local, noon); d.Target == nil || d.Target.Seq != 1 {
+		t.Errorf("the plan itself changed: %+v", d)
+	}
+}

@@ -11,13 +11,18 @@ type Plan struct {
 	state    *slipstream.State
 	packages map[string]*packagePlan
 	position PositionFunc
+	runtime  RuntimeFunc // nil: our own ranges
 }
+
+// RuntimeFunc says whether a device's shell is one that rt means.
+type RuntimeFunc func(rt slipstream.Runtime) bool
 
 type packagePlan struct {
 	rollouts  []rolloutPlan
 	withdrawn map[slipstream.Digest]struct{}
 	floors    []floorPlan
-	runtimes  []runtimeFit // each different one once
+	runtimes  []runtimeFit         // each different one once
+	named     []slipstream.Runtime // the same, as they stand in the state
 }
 
 type rolloutPlan struct {
@@ -88,6 +93,14 @@ func (p *Plan) WithPosition(f PositionFunc) *Plan {
 	return &q
 }
 
+// WithRuntime is the same plan with another reading of runtimes, for protocols whose ranges follow other rules. f is asked
+// about one device: a plan with it is for that device alone.
+func (p *Plan) WithRuntime(f RuntimeFunc) *Plan {
+	q := *p
+	q.runtime = f
+	return &q
+}
+
 // Expired reports whether the state is no longer valid at now.
 func (p *Plan) Expired(now time.Time) bool { return !now.Before(p.state.Expires.Time) }
 
@@ -102,6 +115,7 @@ func (pp *packagePlan) addRuntime(known map[slipstream.Runtime]int, rt slipstrea
 		i = len(pp.runtimes)
 		known[rt] = i
 		pp.runtimes = append(pp.runtimes, compileRuntime(rt))
+		pp.named = append(pp.named, rt)
 	}
 	return i
 }

@@ -166,7 +166,12 @@ func (w *walk) fits(runtime int) bool {
 	if runtime < 64 && w.asked&bit != 0 {
 		return w.fitting&bit != 0
 	}
-	fits := w.pkg.runtimes[runtime].fits(w.device.facts.Runtime, &w.device.shell, w.device.parsed)
+	var fits bool
+	if w.plan != nil && w.plan.runtime != nil {
+		fits = w.plan.runtime(w.pkg.named[runtime])
+	} else {
+		fits = w.pkg.runtimes[runtime].fits(w.device.facts.Runtime, &w.device.shell, w.device.parsed)
+	}
 	if runtime < 64 {
 		w.asked |= bit
 		if fits {

@@ -167,6 +167,21 @@ func TestANewerClientIsUnderstood(t *testing.T) {
 	}
 }
 
+// A body may end anywhere, also behind the first byte of an escape.
+func TestACheckThatIsCutOffIsRefused(t *testing.T) {
+	t.Parallel()
+	body := strings.Replace(checkBody(t), `{"app"`, `{"future":["\"\\\u0041",1.5e3,null],"app"`, 1)
+	var req checkRequest
+	if err := parseCheck([]byte(body), &req); err != nil {
+		t.Fatal(err)
+	}
+	for end := range len(body) {
+		if err := parseCheck([]byte(body[:end]), &req); slipstream.ReasonOf(err, "") != slipstream.ReasonMalformed {
+			t.Errorf("%s: %v", body[:end], err)
+		}
+	}
+}
+
 func FuzzParseCheck(f *testing.F) {
 	f.Add([]byte(checkBody(f)))
 	f.Add([]byte(`{"app":"a","channel":"b","nonce":"` + nonce() + `","packages":{"m":{"seq":1,"refused":["` + string(digestOf("5")) + `"],"granted":["ro_5"],"full":["ro_6"]}},"x":[1,{"y":null}]}`))

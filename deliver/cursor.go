@@ -142,7 +142,10 @@ func (c *cursor) value(depth int) (string, error) {
 	default:
 		err = c.word()
 	}
-	return c.text[start:c.at], err
+	if err != nil {
+		return "", err
+	}
+	return c.text[start:c.at], nil
 }
 
 func (c *cursor) word() error {

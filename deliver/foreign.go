@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"fmt"
+	"net/http"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/decide"
@@ -30,6 +31,21 @@ func (s *Server) Decide(q protocol.Question) (protocol.Answer, error) {
 	if q.Position != nil {
 		plan = plan.WithPosition(q.Position)
 	}
+	if q.Runtime != nil {
+		plan = plan.WithRuntime(q.Runtime)
+	}
 	d := plan.Decide(q.Package, decide.NewDevice(q.Device), &q.Local, s.cfg.Clock())
 	return protocol.Answer{Decision: d, Epoch: plan.State().Epoch}, nil
+}
+
+// Report stores what a device that speaks another protocol told, by the rules for our own clients: the same limits, the
+// same counts, the same log. r is the request that told it. When it returns without an error the events are stored
+// durably; those that were stored before change nothing.
+func (s *Server) Report(r *http.Request, events []slipstream.Event) error {
+	snap, err := s.current()
+	if err != nil {
+		return err
+	}
+	_, err = s.take(r, snap, events)
+	return err
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,7 +29,7 @@ type granting struct {
 func (g granting) Grants() store.Grants { return g.places }
 
 // newCapped is a world in which release 5 is offered to those who have a place.
-func newCapped(t *testing.T, edits ...func(*slipstream.PackageState)) *world {
+func newCapped(t testing.TB, edits ...func(*slipstream.PackageState)) *world {
 	t.Helper()
 	w := newWorld(t)
 	w.put("shop", "production", "any", 2, packageState(append(edits, func(p *slipstream.PackageState) { p.Rollouts[0].Grant = true })...))
@@ -35,7 +37,7 @@ func newCapped(t *testing.T, edits ...func(*slipstream.PackageState)) *world {
 }
 
 // capped starts a server on which ro_5 has n places; db is shared by all that are given the same file.
-func capped(t *testing.T, file string, n int64, edits ...func(*Config)) *world {
+func capped(t testing.TB, file string, n int64, edits ...func(*Config)) *world {
 	t.Helper()
 	db := must[*sqlite.Store](t)(sqlite.Open(t.Context(), file, sqlite.Options{Migrate: true}))
 	w := newCapped(t).start(func(c *Config) {
@@ -332,4 +334,31 @@ func FuzzParseGrant(f *testing.F) {
 			t.Fatalf("%q reads as %+v, which reads as %+v (%v)", body, got, second, err)
 		}
 	})
+}
+
+// BenchmarkGrants has 512 devices at a time ask a server over SQLite for places, of which there are too few, and tells how
+// many are given in a second. One too many fails it.
+func BenchmarkGrants(b *testing.B) {
+	capacity := int64(b.N)*3/4 + 1
+	w := capped(b, filepath.Join(b.TempDir(), "db"), capacity, func(c *Config) { c.Log, c.GrantRate = nil, -1 })
+	var asked, given atomic.Int64
+	b.SetParallelism(512 / runtime.GOMAXPROCS(0))
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			body := fmt.Sprintf(`{"app":"shop","channel":"production","rollout":"ro_5","device":"%064x"}`, asked.Add(1))
+			answer := httptest.NewRecorder()
+			w.http.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/v1/grants", strings.NewReader(body)))
+			if answer.Code != http.StatusOK {
+				b.Errorf("status %d: %s", answer.Code, answer.Body)
+			}
+			if strings.HasPrefix(answer.Body.String(), `{"granted":true`) {
+				given.Add(1)
+			}
+		}
+	})
+	b.ReportMetric(float64(given.Load())/b.Elapsed().Seconds(), "grants/s")
+	if want := min(capacity, asked.Load()); given.Load() != want {
+		b.Errorf("%d places given, there were %d", given.Load(), want)
+	}
 }

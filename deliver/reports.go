@@ -40,28 +40,7 @@ func (s *Server) reports(w http.ResponseWriter, r *http.Request) error {
 		}
 		return nil
 	})
-	sender := s.sender(r)
-	received, network := s.cfg.Clock(), s.cfg.Reports.Network(sender)
-	if err := s.within(sender, network, len(batch.Events)); err != nil {
-		return err
-	}
-	events := make([]store.StoredEvent, len(batch.Events))
-	known := s.releases.within(s)
-	for i, e := range batch.Events {
-		counts := countable(snap, &e)
-		if counts && e.Release != "" {
-			if counts, err = known.is(r.Context(), &e); err != nil {
-				return err
-			}
-		}
-		if counts && e.Kind == slipstream.KindEnrolled {
-			if counts, err = known.enrolls(r.Context(), snap, &e); err != nil {
-				return err
-			}
-		}
-		events[i] = store.StoredEvent{Event: e, Received: received, Network: network, Uncounted: !counts}
-	}
-	stored, err := s.cfg.Reports.Accept(r.Context(), events)
+	stored, err := s.take(r, snap, batch.Events)
 	if err != nil {
 		return err
 	}
@@ -76,6 +55,32 @@ func (s *Server) reports(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(answer) // stored already: a client that has gone away will repeat, by id
 	return nil
+}
+
+// take stores proper events of apps that exist, unless they are too many for the network that they come from.
+func (s *Server) take(r *http.Request, snap *snapshot, list []slipstream.Event) (_ []slipstream.EventResult, err error) {
+	sender := s.sender(r)
+	received, network := s.cfg.Clock(), s.cfg.Reports.Network(sender)
+	if err := s.within(sender, network, len(list)); err != nil {
+		return nil, err
+	}
+	events := make([]store.StoredEvent, len(list))
+	known := s.releases.within(s)
+	for i, e := range list {
+		counts := countable(snap, &e)
+		if counts && e.Release != "" {
+			if counts, err = known.is(r.Context(), &e); err != nil {
+				return nil, err
+			}
+		}
+		if counts && e.Kind == slipstream.KindEnrolled {
+			if counts, err = known.enrolls(r.Context(), snap, &e); err != nil {
+				return nil, err
+			}
+		}
+		events[i] = store.StoredEvent{Event: e, Received: received, Network: network, Uncounted: !counts}
+	}
+	return s.cfg.Reports.Accept(r.Context(), events)
 }
 
 // sender is the address that a request came from. A trusted proxy's word is taken for the hop before it.

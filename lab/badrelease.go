@@ -307,7 +307,7 @@ exec sh "$@"
 
 func (o *ordeal) launch() (*launched, error) {
 	l := &launched{events: make(chan runEvent, 1024)}
-	args := append(o.flags("run"), "--confirm-after", "300ms", "--poll", "1h", "--grace", "2s")
+	args := append(o.flags("run"), "--confirm-after", "300ms", "--poll", "1h", "--grace", "10s")
 	args = append(append(append(args, o.misdeed.flags...), "--"), o.prefix...)
 	if !o.direct {
 		args = append(args, "sh", o.dir+"-witness.sh")

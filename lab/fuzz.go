@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -88,6 +89,9 @@ func fuzz(ctx context.Context, env Env, only []string) (Result, error) {
 	if env.Quick {
 		f.changed = quickChanged
 	}
+	if err := f.borrow(); err != nil {
+		return f.result(), err
+	}
 	for _, folder := range slices.Sorted(maps.Keys(targets)) {
 		if err := f.folder(ctx, folder, !env.Quick); err != nil {
 			return f.result(), err
@@ -119,7 +123,7 @@ func (f *fuzzing) result() Result {
 
 // folder tries all targets of one package.
 func (f *fuzzing) folder(ctx context.Context, folder string, fuzzer bool) error {
-	scratch := filepath.Join(f.dir, strings.ReplaceAll(strings.TrimPrefix(folder, "./"), "/", "-"))
+	scratch := filepath.Join(f.dir, filepath.FromSlash(folder))
 	for _, target := range f.targets[folder] {
 		if err := f.prepare(folder, target, scratch); err != nil {
 			return err
@@ -143,6 +147,41 @@ func (f *fuzzing) folder(ctx context.Context, folder string, fuzzer bool) error 
 		if err := f.runFuzzer(ctx, folder, target, program, filepath.Join(scratch, "found")); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// borrow links all test data of the source, but for the inputs of fuzz targets, into the same places of a tree of its own:
+// that is where the targets run, and some read what lies beside them.
+func (f *fuzzing) borrow() error {
+	source, err := filepath.Abs(f.source)
+	if err != nil {
+		return fmt.Errorf("find test data: %w", err)
+	}
+	err = filepath.WalkDir(source, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != source && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules" || d.Name() == "fuzz"):
+			return fs.SkipDir
+		case filepath.Base(filepath.Dir(path)) != "testdata":
+			return nil
+		}
+		rel, err := filepath.Rel(source, path)
+		if err != nil {
+			return err
+		}
+		link := filepath.Join(f.dir, rel)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), os.Symlink(path, link)); err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("link test data: %w", err)
 	}
 	return nil
 }
@@ -207,6 +246,8 @@ func (f *fuzzing) run(ctx context.Context, folder, dir, program string, flags ..
 	return out, err
 }
 
+var passedLine = regexp.MustCompile(`(?m)^(=== |\s*--- PASS: ).*\n`)
+
 var inputLine = regexp.MustCompile(`(?m)^\s+--- (PASS|FAIL): (Fuzz\w+/\S+)`)
 
 // runInputs runs what f.Add names, what is committed and what was changed, as ordinary tests.
@@ -226,7 +267,7 @@ func (f *fuzzing) runInputs(ctx context.Context, folder, program, scratch string
 		f.wrongf("%s, %s: %.2000s %v", folder, m[2], input, rerr)
 	}
 	if err != nil && failed == 0 {
-		f.wrongf("%s, after %d inputs that passed: %v\n%s", folder, passed, err, last(out))
+		f.wrongf("%s, after %d inputs that passed: %v\n%s", folder, passed, err, last(passedLine.ReplaceAll(out, nil)))
 	}
 	return nil
 }

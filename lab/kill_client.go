@@ -183,7 +183,7 @@ type runEvent struct {
 // launch starts `slipstream run` and judges every line that the program and the launcher write.
 func (v *victim) launch() (*launched, error) {
 	l := &launched{events: make(chan runEvent, 1024), wrong: v.tally.wrongf}
-	args := append(v.flags("run"), "--confirm-after", "30ms", "--poll", "20ms", "--grace", "2s", "--", "sh", "{dir}/"+entryFile)
+	args := append(v.flags("run"), "--confirm-after", "30ms", "--poll", "20ms", "--grace", "10s", "--", "sh", "{dir}/"+entryFile)
 	var err error
 	l.process, err = v.program.start(l.judgeProgram, l.hear, args...)
 	return l, err

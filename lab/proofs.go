@@ -19,6 +19,7 @@ func Proofs() []Proof {
 		environment(),
 		load(),
 		fuzzers(),
+		deltas(),
 		liars(),
 		capsHold(),
 		killWhileSteering(),

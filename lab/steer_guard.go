@@ -343,7 +343,7 @@ func (g *steering) served(ctx context.Context, channel string, e *rollout.Entry)
 // capsHold has many workers ask for the places of a rollout with a cap.
 func capsHold() Proof {
 	return Proof{
-		Name: "caps under concurrency", Claim: "a rollout with a cap takes exactly as many devices, whoever asks where and how often",
+		Name: "caps under concurrency", Claim: "a rollout with a cap takes exactly as many devices, whoever asks where and how often, and whenever a server dies",
 		Quick: 2 * time.Minute, Full: 10 * time.Minute, Needs: []Need{NeedProcesses()},
 		Run: runCaps,
 	}
@@ -368,12 +368,17 @@ func runCaps(ctx context.Context, env Env) (_ Result, err error) {
 	if g.release, err = a.release(ctx, slipstream.DefaultChannel, goodFiles); err != nil {
 		return Result{}, err
 	}
+	random, kills := rand.New(rand.NewPCG(env.Seed, 17)), 0
 	for n := range rounds {
-		if err := g.take(ctx, fmt.Sprintf("caps-%d", n)); err != nil {
+		if err := g.take(ctx, fmt.Sprintf("caps-%d", n), func(done <-chan struct{}) (err error) {
+			died, err := g.killWhile(ctx, done, random)
+			kills += died
+			return err
+		}); err != nil {
 			return g.result("stopped"), err
 		}
 	}
-	r := g.result("places asked for by %d workers, %d given at a time, on SQLite", capWorkers, capPlaces)
+	r := g.result("places asked for by %d workers, %d given at a time, on SQLite over %d kills", capWorkers, capPlaces, kills)
 	if why := NeedPostgres().Missing(env); why != "" {
 		r.Notes = append(r.Notes, "not tried on two servers: "+why)
 		return r, nil
@@ -384,7 +389,7 @@ func runCaps(ctx context.Context, env Env) (_ Result, err error) {
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	for n := range rounds {
-		if err := two.take(ctx, fmt.Sprintf("caps-%d", n)); err != nil {
+		if err := two.take(ctx, fmt.Sprintf("caps-%d", n), nil); err != nil {
 			return r, err
 		}
 	}
@@ -394,8 +399,9 @@ func runCaps(ctx context.Context, env Env) (_ Result, err error) {
 	return r, nil
 }
 
-// take has three times as many devices as there are places ask for one, each twice, on all servers at the same time.
-func (g *steering) take(ctx context.Context, channel string) error {
+// take has three times as many devices as there are places ask for one, each twice, on all servers at the same time, while
+// meanwhile runs, if it is not nil.
+func (g *steering) take(ctx context.Context, channel string, meanwhile func(done <-chan struct{}) error) error {
 	if _, err := g.author.server.CreateChannel(ctx, serviceApp, api.NewChannel{Name: channel}); err != nil {
 		return err
 	}
@@ -420,8 +426,15 @@ func (g *steering) take(ctx context.Context, channel string) error {
 				}
 			})
 		}
+		done, ended := make(chan struct{}), make(chan error, 1)
+		if meanwhile != nil {
+			go func() { ended <- meanwhile(done) }()
+		} else {
+			ended <- nil
+		}
 		all.Wait()
-		if err := errors.Join(failed...); err != nil {
+		close(done)
+		if err := errors.Join(append(failed, <-ended)...); err != nil {
 			return err
 		}
 	}

@@ -265,6 +265,7 @@ func marked(r store.Rendition) *Rendition {
 func (k *Keeper) app(app store.App, options json.RawMessage, releases []*slipstream.Release, made map[slipstream.Digest]*Rendition) (*App, []*slipstream.Release) {
 	a := &App{Name: app.Name, Display: app.Display, Options: options, items: map[slipstream.Digest]*Item{}, rendered: map[slipstream.Digest]*Item{}}
 	var missing []*slipstream.Release
+	choosy, picks := k.protocol.(Choosy)
 	for _, r := range releases {
 		m := r.Manifest
 		i := &Item{Digest: r.Digest, Package: m.Package, Platform: m.Platform, Runtime: m.Runtime, Seq: m.Seq, Version: m.Version, Size: m.Size(),
@@ -274,7 +275,7 @@ func (k *Keeper) app(app store.App, options json.RawMessage, releases []*slipstr
 		}
 		a.items[r.Digest] = i
 		a.ordered = append(a.ordered, i)
-		if i.Rendition == nil && !r.Embedded && k.protocol.Fits(m) == nil {
+		if i.Rendition == nil && !r.Embedded && (!picks || choosy.Wants(options, m)) && k.protocol.Fits(m) == nil {
 			missing = append(missing, r)
 		}
 	}

@@ -33,6 +33,15 @@ type Protocol interface {
 	Render(ctx context.Context, r *slipstream.Release, blobs blob.Store) (store.Rendition, error)
 }
 
+// Choosy is a Protocol whose options say more about what its clients can take.
+type Choosy interface {
+	// Wants reports whether clients of an app with these options could be offered a release at all. What they could not is
+	// neither rendered nor refused.
+	Wants(options json.RawMessage, m *slipstream.Manifest) bool
+	// FitsWith refuses a release that clients of an app with these options cannot take.
+	FitsWith(options json.RawMessage, m *slipstream.Manifest) error
+}
+
 // Decider answers by the one decision; package deliver has it.
 type Decider interface {
 	Decide(q Question) (Answer, error)
@@ -82,14 +91,22 @@ func Switched(ctx context.Context, tx store.Tx, protocol string) (map[string]jso
 // publishes what a part of the fleet never gets.
 func Fits(ctx context.Context, tx store.Tx, protocols []Protocol, m *slipstream.Manifest) error {
 	for _, p := range protocols {
-		_, err := tx.Settings().Get(ctx, switchKey(p.Name(), m.App))
+		options, err := tx.Settings().Get(ctx, switchKey(p.Name(), m.App))
 		if errors.Is(err, slipstream.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if err := p.Fits(m); err != nil {
+		choosy, picks := p.(Choosy)
+		if picks && !choosy.Wants(options, m) {
+			continue
+		}
+		err = p.Fits(m)
+		if picks && err == nil {
+			err = choosy.FitsWith(options, m)
+		}
+		if err != nil {
 			return slipstream.Hint(fmt.Errorf("clients of protocol %s cannot take this release: %w", p.Name(), err),
 				"change the release, or switch the protocol off: slipstream protocol disable %s --app %s", p.Name(), m.App)
 		}

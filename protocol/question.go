@@ -12,6 +12,8 @@ type Question struct {
 	Local                 decide.Local
 	// Position places the device for shares; nil is our own function.
 	Position decide.PositionFunc
+	// Runtime reads the ranges of releases; nil is our own grammar.
+	Runtime decide.RuntimeFunc
 }
 
 // Answer is what was decided, and under which epoch.

@@ -128,8 +128,11 @@ func (p *parser) value(n *node, depth int) (err error) {
 	default:
 		err = errors.New("not a JSON value")
 	}
+	if err != nil {
+		return err
+	}
 	n.raw = p.data[start:p.pos]
-	return err
+	return nil
 }
 
 func (p *parser) word(w string) bool {
@@ -298,8 +301,10 @@ func (p *parser) str() (string, error) {
 
 // escape reads one escape sequence, or the two of a surrogate pair.
 func (p *parser) escape() (rune, error) {
-	p.pos++
-	c := p.peek()
+	if p.pos++; p.pos == len(p.data) {
+		return 0, errors.New("string without an end")
+	}
+	c := p.data[p.pos]
 	p.pos++
 	switch c {
 	case '"', '\\', '/':

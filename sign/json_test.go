@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -250,6 +251,20 @@ func (n *node) plain() any {
 		return float64(n.num)
 	}
 	return n.num == 1
+}
+
+// TestWhatIsCutOffIsNotReadBeyondItsEnd: a document may end anywhere, also behind the first byte of an escape.
+func TestWhatIsCutOffIsNotReadBeyondItsEnd(t *testing.T) {
+	t.Parallel()
+	whole := []byte(`{"a":"\"\\\u0041\ud83d\ude00é","b":[-1,20,true,false,{"c":""}],"d":{}}`)
+	if _, err := parseJSON(whole); err != nil {
+		t.Fatal(err)
+	}
+	for end := range whole {
+		if _, err := parseJSON(slices.Clip(bytes.Clone(whole[:end]))); err == nil {
+			t.Errorf("%s is accepted", whole[:end])
+		}
+	}
 }
 
 // FuzzDecode: what the strict reader accepts, encoding/json reads as the same value.

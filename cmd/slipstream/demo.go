@@ -40,8 +40,8 @@ stopped after a handful. The exit code is 0 only when it happened so.`,
 			if !rollouts {
 				return d.run(c.Context())
 			}
-			if devices < 1000 {
-				return usageError{slipstream.Invalidf("devices %d: at least 1000, or the first stage has none", devices)}
+			if devices < 4000 {
+				return usageError{slipstream.Invalidf("devices %d: at least 4000, or the first stage has too few", devices)}
 			}
 			d.pace = 0
 			return (&rolloutDemo{demo: d, devices: devices}).run(c.Context())

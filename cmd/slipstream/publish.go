@@ -100,6 +100,9 @@ func (t *tool) publish(ctx context.Context, f *publishFlags, req publish.Request
 		return err
 	}
 	defer func() { err = errors.Join(err, tree.Close()) }()
+	if err := signCodepush(&req, tree, f.codepushKey); err != nil {
+		return err
+	}
 	plan, err := publish.Prepare(ctx, server, tree, req, time.Now())
 	if err != nil {
 		return err

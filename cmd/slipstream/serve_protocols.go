@@ -9,7 +9,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/deliver"
 	"github.com/slipstream-ota/slipstream/protocol"
+	"github.com/slipstream-ota/slipstream/protocol/codepush"
 	"github.com/slipstream-ota/slipstream/protocol/easyclick"
 	"github.com/slipstream-ota/slipstream/protocol/ocrunner"
 	"github.com/slipstream-ota/slipstream/store"
@@ -17,7 +19,7 @@ import (
 
 // protocols lists every foreign protocol; a new one is one line here and one in surfaces.
 func protocols() []protocol.Protocol {
-	return []protocol.Protocol{easyclick.Protocol{}, ocrunner.Protocol{}}
+	return []protocol.Protocol{easyclick.Protocol{}, ocrunner.Protocol{}, codepush.Protocol{}}
 }
 
 // fitsProtocols refuses releases that the clients of a protocol which is on could not take.
@@ -30,10 +32,13 @@ type foreign struct {
 	running  []func(ctx context.Context) error
 	surfaces map[string]http.Handler
 	patches  *ocrunner.Server
+	bundles  *codepush.Server
 }
 
 // foreign puts the adapters on top of the device side.
-func (c *serveConfig) foreign(o opened, decider protocol.Decider, bytes http.Handler) *foreign {
+func (c *serveConfig) foreign(o opened, devices *deliver.Server) *foreign {
+	var decider protocol.Decider = devices
+	bytes := devices.Handler()
 	f := &foreign{surfaces: map[string]http.Handler{}}
 	keep := func(p protocol.Protocol) func() *protocol.Catalogue {
 		k := protocol.NewKeeper(p, o.store, o.blobs, c.log)
@@ -53,6 +58,11 @@ func (c *serveConfig) foreign(o opened, decider protocol.Decider, bytes http.Han
 	f.patches = ocrunner.New(ocrunner.Config{Catalogue: patches, Decider: decider, Tokens: tokens, Bytes: bytes, Increments: increments,
 		RootApp: c.patchApp, RootChannel: c.patchChannel, Log: c.log})
 	f.surfaces[ocrunner.Name] = f.patches
+	keep(codepush.Protocol{})
+	book := codepush.NewBook(o.store, o.blobs, nil, c.log)
+	f.running = append(f.running, book.Run)
+	f.bundles = codepush.New(codepush.Config{Book: book, Decider: decider, Reporter: devices, Running: codepush.Runs(o.store), Bytes: bytes, BaseURL: base, Log: c.log})
+	f.surfaces[codepush.Name] = f.bundles
 	return f
 }
 
@@ -69,6 +79,9 @@ func (f *foreign) run(ctx context.Context) error {
 func (f *foreign) surface(path string) http.Handler {
 	if f.patches.AtRoot(path) {
 		return f.patches
+	}
+	if f.bundles.AtRoot(path) {
+		return f.bundles
 	}
 	name, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return f.surfaces[name]

@@ -145,7 +145,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 		Live: news.hub, Spread: rollout.SpreadOf, Caps: capsOf})
 	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Jobs: containers, Spool: o.spool,
 		Log: cfg.log, Version: version, Sender: cfg.sender(), Protocols: protocols(), Alerts: news.alerts})
-	adapters := cfg.foreign(o, devices, devices.Handler())
+	adapters := cfg.foreign(o, devices)
 	watcher := cfg.watcher(o, changes, news.looked)
 	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), adapters, news.metrics()), cfg.log)
 
@@ -174,6 +174,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	group.Go(func() error { return watcher.Run(answering) })
 	group.Go(func() error { return resign(answering, changes, cfg.log) })
 	group.Go(func() error { return cfg.reports.expire(answering, o.store.Reports(), cfg.log) })
+	group.Go(func() error { return cfg.reports.expirePlaces(answering, o.store, cfg.log) })
 	context.AfterFunc(failed, stop) // one part that cannot go on stops all
 	go func() {
 		defer close(r.done)

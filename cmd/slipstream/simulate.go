@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,7 +33,7 @@ type simulateFlags struct {
 	versions, countries []string
 	runtimes, metrics   []string
 	seed                uint64
-	seedSaid            bool
+	seedSaid, settle    bool
 }
 
 func newSimulateCommand(t *tool) *cobra.Command {
@@ -66,6 +68,7 @@ use: the reports are as good as theirs.`,
 	fs.StringVar(&f.device.root, "root", t.env.Get("root", ""), "root.json that trust starts from (default: the publisher's own, on the same machine)")
 	fs.IntVar(&f.devices, "devices", 1000, "how many devices")
 	fs.DurationVar(&f.lasting, "duration", time.Minute, "how long; 0 until interrupted")
+	fs.BoolVar(&f.settle, "settle", false, "end as soon as no device has anything left to do")
 	fs.DurationVar(&f.arrive, "arrive", 10*time.Second, "time over which the devices come for the first time")
 	fs.StringVar(&f.pattern, "pattern", string(simfleet.Even), "how they come: even, rush (half of them in the first eighth) or waves")
 	fs.DurationVar(&f.poll, "poll", 15*time.Second, "time between two checks of a device, give or take a quarter")
@@ -102,19 +105,25 @@ func (t *tool) simulate(ctx context.Context, f *simulateFlags) error {
 	if err != nil {
 		return err
 	}
-	running, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if f.lasting > 0 {
-		running, cancel = context.WithTimeout(ctx, f.lasting)
-		defer cancel()
+	lasting := f.lasting
+	if lasting == 0 {
+		lasting = math.MaxInt64
 	}
-	shown := make(chan struct{})
-	go func() {
-		defer close(shown)
-		t.showProgress(running, fleet, cfg.Devices)
-	}()
+	running, cancel := context.WithTimeout(ctx, lasting)
+	defer cancel()
+	var beside sync.WaitGroup
+	beside.Go(func() { t.showProgress(running, fleet, cfg.Devices) })
+	if f.settle {
+		beside.Go(func() {
+			for running.Err() == nil && fleet.Now().Settled < cfg.Devices {
+				time.Sleep(20 * time.Millisecond)
+			}
+			cancel()
+		})
+	}
 	fleet.Run(running)
-	<-shown
+	cancel()
+	beside.Wait()
 	out := simulated{Report: fleet.Report()}
 	after, err := countsOf(context.WithoutCancel(ctx), server, cfg.App, cfg.Channel)
 	if err != nil {

@@ -95,7 +95,7 @@ func TestSimulatedDevicesTakePartInATest(t *testing.T) {
 	s.publish("1.2.0", "--no-rollout")
 	s.run("rollout", "start", "1.1.0", "--app", "shop", "--salt", "test", "--share", "50%", "--control", "0%")
 	s.run("rollout", "start", "1.2.0", "--app", "shop", "--salt", "test", "--from", "50%", "--control", "0%")
-	out := decodeJSON[simulated](s, s.run("simulate", "--app", "shop", "--devices", "300", "--json", "--duration", "6s", "--arrive", "500ms", "--poll", "2s",
+	out := decodeJSON[simulated](s, s.run("simulate", "--app", "shop", "--devices", "300", "--json", "--duration", "2m", "--settle", "--arrive", "500ms", "--poll", "2s",
 		"--restart", "100ms", "--confirm-after", "50ms", "--versions", "1.0.0", "--seed", "5", "--crash-rate", "1.1.0=40%", "--metric", "bought=1.1.0:20%", "--metric", "bought=1.2.0:70%"))
 	if out.Arrived != 300 || len(out.Tallies) != 2 || len(out.Errors) > 0 {
 		t.Fatalf("%+v", out)

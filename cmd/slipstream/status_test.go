@@ -42,7 +42,7 @@ func TestLiveStatusShowsSharesStagesAndHealth(t *testing.T) {
 
 shop
   CHANNEL     PACKAGE  VERSION  SHARE                                 STAGE              TAKEN      CONFIRMED  WENT BACK   GUARD                        
-  beta        -                 nothing offered                                                                                                         
+  beta        -   -             nothing offered                                                                                                         
   production  main     1.2.0    ▒░░░░░░░░░░░░░░░░░░░  5%              halted             40         0          30 (75.0%)  alarm, evidence 5812 of 100  
   production  main     1.1.0    ██░░░░░░░░░░░░░░░░░░  10%             1 of 2, 6m0s to go 90 +10/s   80         0           clean                        
   production  main     1.0.0    ████████████████████  100%            -                  0          0          0           -                            

@@ -131,6 +131,13 @@ func (g grants) Take(ctx context.Context, batch []store.GrantRequest) ([]bool, e
 	return g.Grants.Take(ctx, batch)
 }
 
+func (g grants) Count(ctx context.Context, rollouts ...string) (map[string]int64, error) {
+	if err := g.s.gone(ctx); err != nil {
+		return nil, err
+	}
+	return g.Grants.Count(ctx, rollouts...)
+}
+
 type reports struct {
 	store.Reports
 	s *Store

@@ -175,7 +175,7 @@ func deviceMutants() []Mutant {
 	return []Mutant{
 		mutant("the anchor", gone(fileWalk, "!w.anchorAllows(r):"), "a downgrade after a fall"),
 		mutant("the fallbacks that the publisher signed", Edit{fileWalk, "\t\tif d == r.Manifest {\n\t\t\treturn true", "\t\tif d == r.Manifest || true {\n\t\t\treturn true"}, "a downgrade, with what runs withdrawn").with(Edit{fileWalk, "\tif w.local.Remote {\n\t\treturn true\n\t}\n\tfor", "\tif w.local.Remote || len(w.local.AnchorFallback) > 0 {\n\t\treturn true\n\t}\n\tfor"}),
-		mutant("releases that are older than what runs", gone(fileWalk, `w.leave == "" && r.Seq <= w.local.Running.Seq:`), "a downgrade, named by a state").with(gone(fileWalk, "!w.anchorAllows(r):")),
+		mutant("releases that are older than what runs", gone(fileWalk, "w.keepsNewer(r):"), "a downgrade, named by a state").with(gone(fileWalk, "!w.anchorAllows(r):")),
 		mutant("releases that were given up", gone(fileWalk, "w.local.refused(r.Manifest, r.Retry):"), "a release that this device gave up"),
 		mutant("withdrawals and floors", skipped(fileWalk, `reason := w.pkg.bad(Held{Digest: r.Manifest, Seq: r.Seq}, w.floor); reason != ""`), "a release below its floor"),
 		mutant("conditions that nobody knows", skipped(fileWalk, "!w.conditions(r)"), "state with a condition"),
@@ -192,7 +192,7 @@ func fileMutants() []Mutant {
 	return []Mutant{
 		{"the cap on documents", []Edit{skipped(fileNetwork, "len(raw) > limit"), skipped(fileEnvelope, "len(raw) > maxBytes")}, []string{"a state longer than the cap"}},
 		{"the cap on documents, while they are read", []Edit{{fileNetwork, "io.LimitReader(r, int64(limit)+1)", "r"}}, []string{"network: state that never ends"}},
-		mutant("a download that is longer than it says", skipped(fileFetch, "int64(n) > left"), "network: container that never ends", "network: everything that carries files that never ends"),
+		mutant("a download that is longer than it says", skipped(fileFetch, "int64(len(b)) > in.left"), "network: container that never ends", "network: everything that carries files that never ends"),
 		{"the hashes of files, twice", []Edit{skipped(fileAssemble, "got := slipstream.DigestOf([32]byte(h.Sum(nil))); n != f.Size || got != f.SHA256"),
 			skipped(fileFetch, "got := slipstream.DigestOf([32]byte(h.Sum(nil))); got != sum || n != size")}, []string{"network: every container and file replaced"}},
 		mutant("the hashes of files that a container carries", Edit{fileApply, "if err := checkFile(f, f.Size, h.Sum(nil)); err != nil {", "if err := checkFile(f, f.Size, h.Sum(nil)); false && err != nil {"}, "network: a container of the attacker's"),

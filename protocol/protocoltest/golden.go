@@ -38,7 +38,8 @@ import (
 //	200
 //	…
 //
-// A script knows enable, publish (see publish), pause, withdraw, rollback, sleep (of the server's clock). What is random
+// A script knows enable, publish (see publish), pause, withdraw, rollback (to a version), share (of a version's rollout),
+// sleep (of the server's clock). What is random
 // in an answer stands as {1}, {2} … in the order of its first appearance, and may be used so in later requests; random
 // says what that is. With update the answers are written anew.
 func Golden(t *testing.T, p protocol.Protocol, serve func(w *World) http.Handler, random *regexp.Regexp, update bool, headers ...string) {
@@ -93,20 +94,22 @@ type golden struct {
 	headers []string
 }
 
-// publish reads "publish VERSION [name=value …]": file, text, package, share, from, mode, mandatory, message, timeout,
+// publish reads "publish VERSION [name=value …]": file, text (of the file before it; a release may have many), package, share, from, mode, mandatory, message, timeout,
 // priority, runtime, platform, when (attr,op,value), none (no rollout).
 func (c *golden) publish(words []string) {
 	c.t.Helper()
 	zero := 0
 	r := Release{Version: words[0], Offer: &rollout.Offer{Channel: "production", To: slipstream.FullShare, Control: &zero}}
-	file, text := "main.iec", "script "+words[0]
+	file := "main.iec"
+	r.Files = map[string]string{}
 	for _, word := range words[1:] {
 		name, value, _ := strings.Cut(word, "=")
 		switch name {
 		case "file":
 			file = value
+			r.Files[file] = "script " + words[0]
 		case "text":
-			text = value
+			r.Files[file] = value
 		case "package":
 			r.Package = value
 		case "share":
@@ -137,7 +140,9 @@ func (c *golden) publish(words []string) {
 			c.t.Fatalf("publish does not know %s", name)
 		}
 	}
-	r.Files = map[string]string{file: text}
+	if len(r.Files) == 0 {
+		r.Files[file] = "script " + words[0]
+	}
 	c.Publish(r)
 }
 
@@ -167,6 +172,10 @@ func (c *golden) set(script string) {
 			_, err = c.Rollout.Pause(ctx, "test", "shop", "production", c.RolloutOf(words[1]))
 		case "withdraw":
 			_, err = c.Rollout.Withdraw(ctx, "test", "shop", "production", rollout.WithdrawSpec{Release: c.DigestOf(words[1])})
+		case "rollback":
+			_, err = c.Rollout.RollBack(ctx, "test", "shop", "production", rollout.RollbackSpec{Package: slipstream.DefaultPackage, To: c.DigestOf(words[1])})
+		case "share":
+			_, err = c.Rollout.Share(ctx, "test", "shop", "production", c.RolloutOf(words[1]), c.number(words[2]))
 		case "sleep":
 			d, perr := time.ParseDuration(words[1])
 			err = perr

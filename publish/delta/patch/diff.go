@@ -120,7 +120,7 @@ func (d *differ) candidates(ctx context.Context) ([]finished, error) {
 }
 
 // alwaysBelow is a size of columns that is compressed in all ways without a thought.
-const alwaysBelow = 64 << 10
+const alwaysBelow = 8 << 10
 
 // run does the jobs, some at the same time, and gives what they made in their order.
 func (d *differ) run(jobs []func() (finished, error)) ([]finished, error) {

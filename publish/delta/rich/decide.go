@@ -66,28 +66,30 @@ func newRefine(n int) []uint16 {
 // decide codes one decision in the contexts h[:n].
 func (m *model) decide(d *decider, bit int) int {
 	f := &m.flags
-	n := d.b.n
-	var slot [maxInputs]int
-	for i := range n {
-		at := f.cells.find(f.h[i])
-		f.at[i] = at
-		v := f.cells.cells[at] & 0xffff
-		s := i<<9 | int(v&15)<<5 | int(v>>11)
-		slot[i] = s
+	n := min(d.b.n, maxInputs)
+	var slot [maxInputs]*uint16
+	var cell [maxInputs]*uint32
+	f.cells.find(f.h[:n], f.at[:])
+	cells, stretch, in := f.cells.cells, &m.c.stretch, &d.b.in
+	refine := d.refine[:n<<9]
+	for i, at := range f.at[:n] {
+		c := &cells[at]
+		v := *c & 0xffff
+		r := &refine[i<<9|int(v&15)<<5|int(v>>11)]
+		cell[i], slot[i] = c, r
+		x := int32(stretch[*r>>4])
 		if v&15 == 0 {
-			d.b.in[i] = 0
-		} else {
-			d.b.in[i] = int32(m.c.stretch[d.refine[s]>>4])
+			x = 0
 		}
+		in[i] = x
 	}
 	p := min(max(d.b.predict(), 4), 65532)
 	bit = m.ar.bit(bit, p)
 	m.account(p, bit)
 	d.b.update(bit)
-	for i := range n {
-		c := &f.cells.cells[f.at[i]]
-		r := &d.refine[slot[i]]
-		*r = uint16(int32(*r) + (int32(bit)*65535-int32(*r))>>6)
+	target := int32(bit) * 65535
+	for i, c := range cell[:n] {
+		*slot[i] = toward(*slot[i], target)
 		*c = *c&^0xffff | uint32(learnt(uint16(*c), bit))
 	}
 	return bit

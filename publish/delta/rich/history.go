@@ -13,6 +13,7 @@ type history struct {
 	end      int          // bytes of it so far
 	word     uint32
 	lastWord uint32
+	primed   bool
 }
 
 const (
@@ -61,8 +62,12 @@ func key(last uint64, n, log int) uint32 {
 	return uint32((last << (64 - 8*n)) * 0x9e3779b97f4a7c15 >> (64 - log))
 }
 
-// prime learns all of old.
+// prime learns all of old, when the first new text comes.
 func (t *history) prime(m *model) {
+	if t.primed {
+		return
+	}
+	t.primed = true
 	last := uint64(0)
 	pos := 0
 	logs := log(len(t.index[0])) - 1

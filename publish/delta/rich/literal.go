@@ -70,13 +70,9 @@ func (m *model) code(b byte) byte {
 	for i := 7; i >= 0; i-- {
 		switch i {
 		case 7:
-			for k, h := range l.h[:l.n] {
-				l.at[k] = l.lines.find(h)
-			}
+			l.lines.find(l.h[:l.n], l.at[:])
 		case 3:
-			for k, h := range l.h[:l.n] {
-				l.at[k] = l.lines.second(l.at[k], hash2(h, node))
-			}
+			l.lines.second(l.h[:l.n], node, l.at[:])
 		}
 		node = node<<1 | uint32(m.codeBit(int(b>>i&1), node, uint(i)))
 	}
@@ -89,64 +85,64 @@ func (m *model) codeBit(bit int, node uint32, i uint) int {
 	if i < 4 {
 		sub = int(node&(1<<(3-i)-1) | 1<<(3-i))
 	}
-	var slot [litInputs]int
+	row0 := (l.kind<<8 | int(node)) * apmSteps
+	row1 := int((l.c2*0x9e3779b1+node*0x85ebca6b)>>(32-apmLog)) * apmSteps
+	l.lines.touched = l.apm[1][row1+apmSteps/2] // it is far away, and needed soon
+	var slot [maxContexts]*uint16
+	var cell [maxContexts]*counter
 	cells := l.lines.cells
 	refine := l.refine[l.kind*litInputs<<9:][:litInputs<<9]
-	for k := range l.n {
-		v := cells[l.at[k]+sub]
-		s := k<<9 | int(v&15)<<5 | int(v>>11)
-		slot[k] = s
+	n := min(l.n, maxContexts)
+	stretch, in := &m.c.stretch, &l.b.in
+	for k, at := range l.at[:n] {
+		c := &cells[at+sub]
+		v := *c
+		r := &refine[k<<9|int(v&15)<<5|int(v>>11)]
+		cell[k], slot[k] = c, r
+		x := int32(stretch[*r>>4])
 		if v&15 == 0 {
-			l.b.in[k] = 0
-		} else {
-			l.b.in[k] = int32(m.c.stretch[refine[s]>>4])
+			x = 0
 		}
+		in[k] = x
 	}
 	lens := [3]int{}
 	for k := range l.match {
 		pr := &l.match[k]
-		in := int32(0)
+		x := int32(0)
 		if pr.length > 0 && (uint32(pr.byte)|256)>>(i+1) == node {
 			lens[k] = pr.length
-			in = int32(m.c.stretch[pr.p[pr.length|l.kind<<5]>>4])
+			x = int32(stretch[pr.p[pr.length|l.kind<<5]>>4])
 			if pr.byte>>i&1 == 0 {
-				in = -in
+				x = -x
 			}
 		}
-		l.b.in[maxContexts+k] = in
+		in[maxContexts+k] = x
 	}
-	l.b.in[litInputs] = 256
+	in[litInputs] = 256
 	l.b.choose(l.kind<<8|int(node), l.sel1<<3|int(7-i), l.sel2<<5|min(lens[0], 15)<<1|min(lens[1], 1), l.kind)
 	p := l.b.predict()
 	// two last corrections, by what the byte is so far and by the byte before
-	st := min(max(int(m.c.stretch[p>>4])+12<<8, 0), 24<<8-1)
+	st := min(max(int(stretch[p>>4])+12<<8, 0), 24<<8-1)
 	j, frac := st>>8, st&255
-	a0 := (l.kind<<8|int(node))*apmSteps + j
-	a1 := int((l.c2*0x9e3779b1+node*0x85ebca6b)>>(32-apmLog))*apmSteps + j
-	p0 := (int(l.apm[0][a0])*(256-frac) + int(l.apm[0][a0+1])*frac) >> 8
-	p1 := (int(l.apm[1][a1])*(256-frac) + int(l.apm[1][a1+1])*frac) >> 8
+	a0, a1 := l.apm[0][row0+j:][:2], l.apm[1][row1+j:][:2]
+	p0 := (int(a0[0])*(256-frac) + int(a0[1])*frac) >> 8
+	p1 := (int(a1[0])*(256-frac) + int(a1[1])*frac) >> 8
 	q := uint32((2*int(p) + p0 + p1) / 4)
 	q = min(max(q, 16), 65520)
 	bit = m.ar.bit(bit, q)
 	m.account(q, bit)
 	target := int32(bit) * 65535
-	for k, a := range []int{a0, a1} {
-		for x := a; x < a+2; x++ {
-			v := &l.apm[k][x]
-			*v = uint16(int32(*v) + (target-int32(*v))>>6)
-		}
-	}
+	a0[0], a0[1] = toward(a0[0], target), toward(a0[1], target)
+	a1[0], a1[1] = toward(a1[0], target), toward(a1[1], target)
 	l.b.update(bit)
-	for k := range l.n {
-		c := &cells[l.at[k]+sub]
-		r := &refine[slot[k]]
-		*r = uint16(int32(*r) + (target-int32(*r))>>6)
+	for k, c := range cell[:n] {
+		*slot[k] = toward(*slot[k], target)
 		*c = learnt(*c, bit)
 	}
-	for k := range l.match {
-		if lens[k] > 0 {
+	for k, length := range lens {
+		if length > 0 {
 			pr := &l.match[k]
-			v := &pr.p[pr.length|l.kind<<5]
+			v := &pr.p[length|l.kind<<5]
 			if int(pr.byte>>i&1) == bit {
 				*v += (65535 - *v) >> 6
 			} else {
@@ -157,6 +153,9 @@ func (m *model) codeBit(bit int, node uint32, i uint) int {
 	}
 	return bit
 }
+
+// toward moves a probability of 1/65536 a little to a target.
+func toward(v uint16, target int32) uint16 { return uint16(int32(v) + (target-int32(v))>>6) }
 
 // changedByte codes the byte that stands for another one of old.
 func (m *model) changedByte(b byte) byte {

@@ -44,12 +44,14 @@ func (b *blend) choose(s0, s1, s2, kind int) {
 	b.fsel = kind * layers
 }
 
+func (b *blend) weights() (in, w0, w1, w2 []int32) {
+	in = b.in[:b.n]
+	return in, b.sets[0][b.sel[0]:][:len(in)], b.sets[1][b.sel[1]:][:len(in)], b.sets[2][b.sel[2]:][:len(in)]
+}
+
 // predict gives the probability of a one.
 func (b *blend) predict() uint32 {
-	in := b.in[:b.n]
-	w0 := b.sets[0][b.sel[0]:][:len(in)]
-	w1 := b.sets[1][b.sel[1]:][:len(in)]
-	w2 := b.sets[2][b.sel[2]:][:len(in)]
+	in, w0, w1, w2 := b.weights()
 	var d0, d1, d2 int64
 	for i, x := range in {
 		x := int64(x)
@@ -72,10 +74,7 @@ func (b *blend) predict() uint32 {
 // update learns the decision.
 func (b *blend) update(bit int) {
 	target := int32(bit) << 16
-	in := b.in[:b.n]
-	w0 := b.sets[0][b.sel[0]:][:len(in)]
-	w1 := b.sets[1][b.sel[1]:][:len(in)]
-	w2 := b.sets[2][b.sel[2]:][:len(in)]
+	in, w0, w1, w2 := b.weights()
 	e0 := (target - int32(b.midP[0])) * learn >> 10
 	e1 := (target - int32(b.midP[1])) * learn >> 10
 	e2 := (target - int32(b.midP[2])) * learn >> 10

@@ -414,6 +414,7 @@ func (m *model) insert(n, jump int) {
 	m.op = left
 	m.at()
 	m.cat = CostText
+	m.text.prime(m)
 	m.text.begin(m)
 	for m.textLeft = n; m.textLeft > 0 && m.err == nil && m.ar.err == nil; m.textLeft-- {
 		b := byte(0)

@@ -130,7 +130,6 @@ func Encode(ctx context.Context, old, new []byte, covers []Cover, class int, max
 	m.new, m.covers, m.gaps, m.most, m.progress = new, s.covers, s.gaps, maxDecisions, progress
 	m.tally = make([]Tally, 1)
 	m.ar.startEncoding()
-	m.text.prime(m)
 	if err := m.run(); err != nil {
 		return nil, Stats{Decisions: m.decisions}, err
 	}
@@ -166,7 +165,6 @@ func Decode(ctx context.Context, old Source, oldSize, newSize int, r io.ByteRead
 		m.ends, m.tally = ends, make([]Tally, len(ends))
 	}
 	m.ar.startDecoding(r)
-	m.text.prime(m)
 	m.run()
 	switch {
 	case m.err != nil:

@@ -12,32 +12,54 @@ func learnt(v counter, bit int) counter {
 	n := v & 15
 	p := int32(v >> 4)
 	p += ((int32(bit)*4095 - p) * rates[n]) >> 16
-	if n < 12 {
-		n++
-	}
-	return counter(p)<<4 | n
+	return counter(p)<<4 | (n + (n-12)>>15) // n is 12 at most
+
 }
 
 // lines hold the counters of half a byte in a context: a check and 15 counters.
 type lines struct {
-	cells []counter
-	mask  uint32
+	cells   []counter
+	mask    uint32
+	touched uint16 // of no meaning: it keeps the reads that bring lines near
 }
 
 func newLines(log int) lines {
 	return lines{cells: make([]counter, 16<<log), mask: 1<<log - 1}
 }
 
-// find gives the line of a context, which is begun when it is not there.
-func (l *lines) find(h uint32) int {
-	return l.settle(int((h*0x2c1b3c6d>>3)&l.mask)<<4, h)
+// find gives the lines of contexts, which are begun when they are not there. All are touched before any is looked at, so
+// that the processor waits for memory once and not for each.
+func (l *lines) find(h []uint32, at []int) {
+	at = at[:len(h)]
+	touched := uint16(0)
+	for k, h := range h {
+		i := int((h*0x2c1b3c6d>>3)&l.mask) << 4
+		at[k] = i
+		touched |= l.cells[i]
+	}
+	l.touched = touched
+	for k, h := range h {
+		at[k] = l.settle(at[k], h)
+	}
 }
 
-// second gives the line of the second half of a byte. It lies in the same piece of memory as the first one's, which
-// spares the processor the search for another.
-func (l *lines) second(first int, h uint32) int {
+// second gives the lines of the second half of a byte. They lie in the same pieces of memory as the first ones, which
+// spares the processor the search for others.
+func (l *lines) second(h []uint32, node uint32, at []int) {
 	const piece = 1<<11 - 1
-	return l.settle(first&^piece|int(h>>3)<<4&piece, h)
+	at = at[:len(h)]
+	var hashes [maxContexts]uint32
+	touched := uint16(0)
+	for k, h := range h {
+		h = hash2(h, node)
+		i := at[k]&^piece | int(h>>3)<<4&piece
+		hashes[k], at[k] = h, i
+		touched |= l.cells[i]
+	}
+	l.touched = touched
+	for k, h := range hashes[:len(h)] {
+		at[k] = l.settle(at[k], h)
+	}
 }
 
 func (l *lines) settle(i int, h uint32) int {
@@ -52,27 +74,40 @@ func (l *lines) settle(i int, h uint32) int {
 	if l.cells[i] != 0 && l.cells[i+1]&15 > l.cells[j+1]&15 || l.cells[j] == 0 && l.cells[i] != 0 {
 		i = j
 	}
-	line := l.cells[i : i+16]
-	line[0] = check
-	for k := 1; k < 16; k++ {
-		line[k] = freshCounter
-	}
+	line := (*[16]counter)(l.cells[i:])
+	*line = [16]counter{check, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter,
+		freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter}
 	return i
 }
 
 // singles are checked counters of one decision each.
 type singles struct {
-	cells []uint32 // 16 bits counter, 16 bits check
-	mask  uint32
+	cells   []uint32 // 16 bits counter, 16 bits check
+	mask    uint32
+	touched uint32 // as of lines
 }
 
 func newSingles(log int) singles {
 	return singles{cells: make([]uint32, 1<<log), mask: 1<<log - 1}
 }
 
-func (s *singles) find(h uint32) int {
+// find gives the places of contexts.
+func (s *singles) find(h []uint32, at []int) {
+	at = at[:len(h)]
+	touched := uint32(0)
+	for k, h := range h {
+		i := int((h * 0x2c1b3c6d >> 7) & s.mask)
+		at[k] = i
+		touched |= s.cells[i]
+	}
+	s.touched = touched
+	for k, h := range h {
+		at[k] = s.settle(at[k], h)
+	}
+}
+
+func (s *singles) settle(i int, h uint32) int {
 	check := h >> 16
-	i := int((h * 0x2c1b3c6d >> 7) & s.mask)
 	if s.cells[i]>>16 == check {
 		return i
 	}

@@ -80,10 +80,11 @@ func Apply(ctx context.Context, old Tree, base func(files []int) (io.ReaderAt, e
 	if err != nil {
 		return nil, fmt.Errorf("open old tree: %w", err)
 	}
-	if from, err = old.rewrittenBase(from, chosen, h.pairs); err != nil {
+	from, olds, err := old.rewrittenBase(from, chosen, h.pairs)
+	if err != nil {
 		return nil, err
 	}
-	s := &splitter{tree: old, pairs: h.pairs, old: old.Files, single: old.Single, ops: h.ops, left: h.total - h.ops, room: l.Total, sink: sink}
+	s := &splitter{olds: olds, pairs: h.pairs, old: old.Files, single: old.Single, ops: h.ops, left: h.total - h.ops, room: l.Total, sink: sink}
 	err = patch.Apply(ctx, from, size, in, s, patch.Limits{NewSize: h.total, Memory: l.Memory})
 	if err == nil {
 		err = s.finish(ctx)
@@ -182,8 +183,8 @@ func damaged(err error) error {
 
 // splitter takes the patched stream apart: operations, then contents.
 type splitter struct {
-	tree   Tree
-	pairs  []pair // that are still to come
+	olds   map[int]*hermes.Old // that others are rewritten against
+	pairs  []pair              // that are still to come
 	old    []slipstream.File
 	single bool
 	ops    int64 // bytes of operations
@@ -257,14 +258,10 @@ func (s *splitter) advance() error {
 		}
 		s.open, s.rest, s.sum = w, f.Size, sha256.New()
 		if len(s.pairs) > 0 && s.pairs[0].carried == s.next {
-			old, err := s.tree.whole(s.pairs[0].old)
-			if err != nil {
-				return err
-			}
 			if f.Size > hermes.MaxFile {
 				return invalid("%s is too large to be rewritten", f.Path)
 			}
-			s.restoring, s.pairs = &restoring{old: old, bytes: make([]byte, 0, f.Size)}, s.pairs[1:]
+			s.restoring, s.pairs = &restoring{old: s.olds[s.pairs[0].old], bytes: make([]byte, 0, f.Size)}, s.pairs[1:]
 		}
 		if f.Size == 0 {
 			if err := s.closeFile(); err != nil {

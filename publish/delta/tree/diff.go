@@ -54,6 +54,7 @@ func Diff(ctx context.Context, old, new Tree, o patch.Options) ([]byte, Stats, e
 	if err != nil {
 		return nil, Stats{}, err
 	}
+	o.Memory = p.memory(o.Memory)
 	inner, stats, err := patch.Diff(ctx, base, target, o)
 	if err != nil {
 		return nil, Stats{}, err
@@ -114,6 +115,7 @@ type planned struct {
 	carriedSize int64
 	left        []int // of the old list: not in the base
 	changed     []pair
+	held        int64 // memory that applying takes for bytecode
 	stats       Stats
 }
 

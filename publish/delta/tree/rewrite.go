@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/publish/delta/hermes"
+	"github.com/slipstream-ota/slipstream/publish/delta/patch"
 )
 
 // pair is an old file and the place among the carried of what it became.
@@ -35,17 +36,32 @@ func (p *planned) rewrite(ctx context.Context, old, new Tree, chosen []int, base
 		}
 		a := base[starts[k] : starts[k]+old.Files[c.old].Size]
 		b := target[places[c.carried] : places[c.carried]+new.Files[p.carried[c.carried]].Size]
-		before, ok := hermes.Base(a)
+		o, ok := hermes.Open(slices.Clone(a))
 		if !ok {
 			continue
 		}
-		if after, ok := hermes.Rewrite(a, b); ok {
-			copy(a, before)
+		if after, ok := o.Rewrite(b); ok {
+			copy(a, o.Base())
 			copy(b, after)
 			out = append(out, c)
+			p.held += 3*int64(len(a))/2 + 5*int64(len(b))/2
 		}
 	}
 	return out, nil
+}
+
+// tablesAtLeast is what bytecode leaves of the memory for tables.
+const tablesAtLeast = 8 << 20
+
+// memory is what is left for tables where bytecode is held as well.
+func (p *planned) memory(allowed int) int {
+	if p.held == 0 {
+		return allowed
+	}
+	if allowed == 0 {
+		allowed = patch.DefaultMemory
+	}
+	return min(allowed, int(max(int64(allowed)-p.held, tablesAtLeast)))
 }
 
 func startsOf(files []slipstream.File, chosen []int) []int64 {
@@ -87,29 +103,30 @@ type part struct {
 	bytes []byte
 }
 
-// rewrittenBase gives base with the old files of the pairs in their rewritten form.
-func (t Tree) rewrittenBase(base io.ReaderAt, chosen []int, pairs []pair) (io.ReaderAt, error) {
+// rewrittenBase gives base with the old files of the pairs in their rewritten form, and these files.
+func (t Tree) rewrittenBase(base io.ReaderAt, chosen []int, pairs []pair) (io.ReaderAt, map[int]*hermes.Old, error) {
 	if len(pairs) == 0 {
-		return base, nil
+		return base, nil, nil
 	}
-	o := &overlay{ReaderAt: base}
+	o, olds := &overlay{ReaderAt: base}, map[int]*hermes.Old{}
 	starts := startsOf(t.Files, chosen)
 	for _, p := range pairs {
 		k, ok := slices.BinarySearch(chosen, p.old)
 		if !ok {
-			return nil, invalid("it rewrites a file that is not in the base")
+			return nil, nil, invalid("it rewrites a file that is not in the base")
 		}
 		b, err := t.whole(p.old)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		rewritten, ok := hermes.Base(b)
+		old, ok := hermes.Open(b)
 		if !ok {
-			return nil, invalid("it rewrites %s, which is no bytecode that is known", t.Files[p.old].Path)
+			return nil, nil, invalid("it rewrites %s, which is no bytecode that is known", t.Files[p.old].Path)
 		}
-		o.parts = append(o.parts, part{starts[k], rewritten})
+		o.parts = append(o.parts, part{starts[k], old.Base()})
+		olds[p.old] = old
 	}
-	return o, nil
+	return o, olds, nil
 }
 
 func (o *overlay) ReadAt(p []byte, at int64) (int, error) {
@@ -124,7 +141,7 @@ func (o *overlay) ReadAt(p []byte, at int64) (int, error) {
 
 // restoring collects a carried file and writes what it was before it was rewritten.
 type restoring struct {
-	old   []byte
+	old   *hermes.Old
 	bytes []byte
 }
 
@@ -135,7 +152,7 @@ func (r *restoring) Write(b []byte) (int, error) {
 
 // restore writes the file through write, and does not close it.
 func (r *restoring) restore(write func([]byte) error) error {
-	b, err := hermes.Restore(r.old, r.bytes)
+	b, err := r.old.Restore(r.bytes)
 	if err != nil {
 		return invalid("a file that was rewritten does not come back: %w", err)
 	}

@@ -1,0 +1,640 @@
+package codepush
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/protocol"
+	"github.com/slipstream-ota/slipstream/protocol/protocoltest"
+	"github.com/slipstream-ota/slipstream/rollout"
+	"github.com/slipstream-ota/slipstream/store"
+)
+
+func sumOf(text string) slipstream.Digest { return slipstream.DigestOf(sha256.Sum256([]byte(text))) }
+
+// The vectors were computed with the original server's own code.
+func TestPackageHashes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  slipstream.Digest
+	}{
+		{"three files", map[string]string{"CodePush/index.android.bundle": "console.log(1)\n", "CodePush/assets/a.txt": "a\n", "CodePush/assets/b.txt": "b\n"},
+			"cf88b157f9351c02bddd20a46c28f17d53670d38d92f34b9763731c0aed32eeb"},
+		{"one file", map[string]string{"CodePush/main.jsbundle": "1\n"}, "6e36daa2f72fc646998d30ad505d454c23a83da673b9bd57e8a42f7b5010c56b"},
+		{"a signature does not count", map[string]string{"CodePush/main.jsbundle": "1\n", "CodePush/.codepushrelease": "x"},
+			"6e36daa2f72fc646998d30ad505d454c23a83da673b9bd57e8a42f7b5010c56b"},
+		{"nasty names", map[string]string{"CodePush/main.jsbundle": "console.log(1)\n", "CodePush/a": "1", "CodePush/a-b": "2", "CodePush/a.b": "3", "CodePush/sub/a": "4",
+			"CodePush/\u00e9.txt": "5", "CodePush/e\u0301.txt": "6", "CodePush/\U0001f600.png": "7", "CodePush/\uff5e.png": "8", "CodePush/q\"uote&<x>.txt": "9",
+			"CodePush/u\u2028s.txt": "10", "CodePush/empty.txt": "", `CodePush/back\slash.txt`: "11", "CodePush/.DS_Store": "x", "CodePush/sub/.DS_Store": "x",
+			"CodePush/.codepushrelease": "x", "CodePush/sub/.codepushrelease": "x", "__MACOSX/x": "x"},
+			"79fcc0cd53f05f64b481f9d584a4489c232df06aa7357963e35905fb367e042a"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			sums := map[string]slipstream.Digest{}
+			for path, text := range c.files {
+				sums[path] = sumOf(text)
+			}
+			if got := PackageHash(sums); got != c.want {
+				t.Errorf("hash %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestPlacesOfTheOriginal(t *testing.T) {
+	t.Parallel()
+	const uuid = "0f4e9b1c-6a4e-4b52-9d1e-8f1e2d3c4b5a"
+	for text, want := range map[string]int64{"device-1-v1": 2703853230, "device-1-v12": -2079895740, "abc-v1": -1424438330, "abc-v12": 3087052076,
+		uuid + "-v1": -666052296, uuid + "-v12": 827215354, "设备😀-v3": 2087257022} {
+		if got := spread(text); got != want {
+			t.Errorf("%s: %d, want %d", text, got, want)
+		}
+	}
+	if got := bucket("device-1", "v12"); got != 40 {
+		t.Errorf("bucket %d", got)
+	}
+	d := &deployment{placed: map[string]string{"ro_1": "v1"}}
+	if at := d.position("device-1")("ro_1", "id"); at/100 != 30 {
+		t.Errorf("placed at %d", at)
+	}
+	// A salt of its own is not the original's: our own place, whatever the client calls itself.
+	if d.position("device-1")("salt", "id") != d.position("device-2")("salt", "id") {
+		t.Error("a salt of its own places clients by their name")
+	}
+	inside := 0
+	for i := range 10000 {
+		if at := d.position(fmt.Sprintf("device-%d", i))("ro_1", fmt.Sprint(i)); at < 2500 {
+			inside++
+		}
+	}
+	if inside < 2300 || inside > 2700 {
+		t.Errorf("%d of 10000 in a quarter", inside)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{``, `{}`, `{"deployments":{"production":"PRODKEY-0123456789","beta":{"ios":"BETA-IOS-01"}},"package":"app"}`} {
+		if err := (Protocol{}).Check([]byte(good)); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for bad, word := range map[string]string{
+		`{"key":"x"}`: "key", `[]`: "options", `{"deployments":{"production":"short"}}`: "10 to 100", `{"deployments":{"production":5}}`: "options",
+		`{"deployments":{"Production":"PRODKEY-0123456789"}}`:                          "channel",
+		`{"deployments":{"a":"PRODKEY-0123456789","b":"PRODKEY-0123456789"}}`:          "the same deployment key",
+		`{"deployments":{"a":{"No Platform":"PRODKEY-0123456789"}}}`:                   "platform",
+		`{"deployments":{"production":"PRODKEY-0123456789"},"signingKey":"not a PEM"}`: "PEM",
+	} {
+		if err := (Protocol{}).Check([]byte(bad)); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %v, want something about %q", bad, err, word)
+		}
+	}
+	var back Options
+	raw, err := json.Marshal(Options{Deployments: map[string]Keys{"a": {"any": "PRODKEY-0123456789"}, "b": {"ios": "IOSKEY-0123456789"}}})
+	if err == nil {
+		err = json.Unmarshal(raw, &back)
+	}
+	if err != nil || back.Deployments["a"]["any"] != "PRODKEY-0123456789" || back.Deployments["b"]["ios"] != "IOSKEY-0123456789" {
+		t.Errorf("%s: %v, %v", raw, back, err)
+	}
+}
+
+// TestTheClientIsFound by its label, else by its hash: what it passes over depends on where it stands.
+func TestTheClientIsFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	var hashes []string
+	for i, text := range []string{"one", "two", "three"} {
+		r := protocoltest.Release{Version: fmt.Sprintf("1.%d.0", i), Files: map[string]string{"main.jsbundle": text}, Offer: offer(slipstream.FullShare)}
+		r.Offer.Apply.Mandatory = text == "two"
+		w.Publish(r)
+		w.refresh()
+		hashes = append(hashes, string(w.check("").PackageHash))
+	}
+	for query, mandatory := range map[string]bool{
+		"package_hash=" + hashes[0]: true, "package_hash=" + hashes[1]: false, "label=v1": true, "label=v2": false,
+		"label=v2&package_hash=" + hashes[0]: false, "label=v1&package_hash=" + hashes[1]: true, "": true, "label=&package_hash=": true,
+	} {
+		if u := w.check(query); !u.IsAvailable || u.Label != "v3" || u.IsMandatory != mandatory {
+			t.Errorf("%q: %+v, want mandatory %v", query, u, mandatory)
+		}
+	}
+	for _, query := range []string{"package_hash=" + hashes[2], "label=v3", "label=v1&package_hash=" + hashes[2]} {
+		if u := w.check(query); u.IsAvailable {
+			t.Errorf("%q: %+v", query, u)
+		}
+	}
+}
+
+// TestParallelReleases of one deployment get labels of their own, each with its own contents.
+func TestParallelReleases(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	for i := range 6 {
+		w.Publish(protocoltest.Release{Version: fmt.Sprintf("1.%d.0", i), Files: map[string]string{"main.jsbundle": fmt.Sprint(i)}, Offer: offer(slipstream.FullShare)})
+	}
+	done := make(chan error, 2)
+	for range 2 { // two nodes on one database
+		go func() {
+			book := NewBook(w.Store, w.Blobs, nil, nil)
+			done <- book.Refresh(t.Context())
+		}()
+	}
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.refresh()
+	seen := map[string]bool{}
+	for _, e := range w.book.current.Load().byKey[prodKey].entries {
+		if seen[e.name] || seen[e.Rollout] {
+			t.Errorf("%s of rollout %s is there twice", e.name, e.Rollout)
+		}
+		seen[e.name], seen[e.Rollout] = true, true
+	}
+	u := w.check("")
+	if got := unzipped(t, w.download(u)); got["CodePush/main.jsbundle"] != "5" {
+		t.Errorf("%s holds %v", u.Label, got)
+	}
+}
+
+// world is a server with the protocol on and everything settled after each step.
+type world struct {
+	*protocoltest.World
+	book   *Book
+	server *Server
+	// later is how far the adapter's clock is ahead of the world's.
+	later time.Duration
+}
+
+func (w *world) clock() time.Time { return w.Now.Add(w.later) }
+
+const prodKey = "PRODKEY-0123456789"
+
+func newWorld(t testing.TB, options string) *world {
+	t.Helper()
+	w := &world{World: protocoltest.New(t, Protocol{})}
+	w.server, w.book = newServer(w.World, protocoltest.BaseURL, w.clock)
+	if options == "" {
+		options = `{"deployments":{"production":"` + prodKey + `"}}`
+	}
+	w.Enable(options)
+	w.refresh()
+	return w
+}
+
+func (w *world) refresh() {
+	w.Helper()
+	w.Settle()
+	if err := w.book.Refresh(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func offer(share int) *rollout.Offer {
+	none := 0
+	return &rollout.Offer{Channel: "production", To: share, Control: &none}
+}
+
+func (w *world) release(version string, files map[string]string) slipstream.Digest {
+	w.Helper()
+	d := w.Publish(protocoltest.Release{Version: version, Files: files, Offer: offer(slipstream.FullShare)})
+	w.refresh()
+	return d
+}
+
+func (w *world) check(query string) updateInfo {
+	w.Helper()
+	rec := httptest.NewRecorder()
+	w.server.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, current+"update_check?deployment_key="+prodKey+"&app_version=1.0.0&"+query, nil))
+	var out struct {
+		Info updateInfo `json:"update_info"`
+	}
+	if err := json.Unmarshal(rec.Body.Bytes(), &out); err != nil || rec.Code != http.StatusOK {
+		w.Fatalf("check: %d %s", rec.Code, rec.Body)
+	}
+	return out.Info
+}
+
+func (w *world) download(u updateInfo) []byte {
+	w.Helper()
+	rec := httptest.NewRecorder()
+	w.server.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, u.DownloadURL, nil))
+	if rec.Code != http.StatusOK || int64(rec.Body.Len()) != u.PackageSize {
+		w.Fatalf("download: %d, %d bytes of %d", rec.Code, rec.Body.Len(), u.PackageSize)
+	}
+	return rec.Body.Bytes()
+}
+
+func unzipped(t testing.TB, b []byte) map[string]string {
+	t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for _, f := range z.File {
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[f.Name] = string(text)
+	}
+	return out
+}
+
+func hashOfTexts(files map[string]string) slipstream.Digest {
+	sums := map[string]slipstream.Digest{}
+	for path, text := range files {
+		sums[path] = sumOf(text)
+	}
+	return PackageHash(sums)
+}
+
+// TestADifferenceGivesThePackage applies what is served as a client does, by the names and the file alone.
+func TestADifferenceGivesThePackage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	long := strings.Repeat("0123456789 and so on; ", 200)
+	w.release("1.0.0", map[string]string{"index.android.bundle": "one", "assets/kept.txt": long + rand.Text(), "assets/gone.txt": "gone", "a b/ü.txt": "x"})
+	first := w.check("")
+	have := unzipped(t, w.download(first))
+	if hashOfTexts(have) != first.PackageHash {
+		t.Fatalf("the package has hash %s, not %s", hashOfTexts(have), first.PackageHash)
+	}
+	w.release("1.1.0", map[string]string{"index.android.bundle": "two", "assets/kept.txt": have["CodePush/assets/kept.txt"], "a b/ü.txt": "y", "new.txt": ""})
+	next := w.check("label=v1&package_hash=" + string(first.PackageHash))
+	whole := w.check("label=v1")
+	if next.PackageSize >= whole.PackageSize || next.PackageHash != whole.PackageHash {
+		t.Fatalf("difference of %d bytes, package of %d", next.PackageSize, whole.PackageSize)
+	}
+	diff := unzipped(t, w.download(next))
+	var about struct{ DeletedFiles []string }
+	if err := json.Unmarshal([]byte(diff[diffFile]), &about); err != nil || !slices.Equal(about.DeletedFiles, []string{"CodePush/assets/gone.txt"}) {
+		t.Fatalf("%s: %v", diff[diffFile], err)
+	}
+	delete(diff, diffFile)
+	for _, path := range about.DeletedFiles {
+		delete(have, path)
+	}
+	for path, text := range diff {
+		have[path] = text
+	}
+	if _, sent := diff["CodePush/assets/kept.txt"]; sent || hashOfTexts(have) != next.PackageHash {
+		t.Errorf("after the difference: hash %s, want %s", hashOfTexts(have), next.PackageHash)
+	}
+}
+
+// A difference that does not lead to the package is not stored as one.
+func TestADifferenceIsProved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	put := func(path, text string) packed {
+		if err := w.Blobs.Put(w.Context(), sumOf(text), int64(len(text)), strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		return packed{path: path, size: int64(len(text)), sha256: sumOf(text)}
+	}
+	old := []packed{put("CodePush/a", "1"), put("CodePush/b", "2")}
+	next := []packed{put("CodePush/a", "1"), put("CodePush/b", "3")}
+	if _, _, err := putDiff(w.Context(), w.Blobs, old, next); err != nil {
+		t.Fatal(err)
+	}
+	lying := []packed{old[0], old[1]}
+	lying[0].sha256 = sumOf("other bytes than those there")
+	if _, _, err := putDiff(w.Context(), w.Blobs, lying, next); err == nil {
+		t.Error("a base whose bytes are not there was taken")
+	}
+	if err := w.Blobs.Delete(w.Context(), sumOf("1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := putDiff(w.Context(), w.Blobs, old, next); !errors.Is(err, slipstream.ErrNotFound) {
+		t.Errorf("a base that is gone: %v", err)
+	}
+}
+
+func keyPair(t *testing.T) (private []byte, public string) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
+func manifestOf(files map[string]string, token json.RawMessage) *slipstream.Manifest {
+	m := &slipstream.Manifest{App: "shop", Package: "main"}
+	for path, text := range files {
+		m.Files = append(m.Files, slipstream.File{Path: path, Size: int64(len(text)), SHA256: sumOf(text)})
+	}
+	if token != nil {
+		m.Meta = map[string]json.RawMessage{Meta: token}
+	}
+	return m
+}
+
+// TestASignedAppTakesOnlyWhatIsSigned: at the door by what the manifest says, and before offering by the bytes.
+func TestASignedAppTakesOnlyWhatIsSigned(t *testing.T) {
+	t.Parallel()
+	private, public := keyPair(t)
+	strange, _ := keyPair(t)
+	files := map[string]string{"main.jsbundle": "1\n"}
+	options, err := json.Marshal(Options{Deployments: map[string]Keys{"production": {"any": prodKey}}, SigningKey: public})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := manifestOf(files, nil)
+	good, err := Sign(m.Files, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Sign(m.Files, private)
+	if err != nil || !bytes.Equal(good, again) {
+		t.Errorf("signing again gives another token: %v", err)
+	}
+	other, err := Sign(m.Files, strange)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Protocol{}
+	for name, c := range map[string]struct {
+		m    *slipstream.Manifest
+		want string
+	}{
+		"signed":            {manifestOf(files, good), ""},
+		"unsigned":          {manifestOf(files, nil), "not signed"},
+		"by another key":    {manifestOf(files, other), "the key that the apps have"},
+		"of other contents": {manifestOf(map[string]string{"main.jsbundle": "2\n"}, good), "other contents"},
+		"no token":          {manifestOf(files, json.RawMessage(`"a.b"`)), "three parts"},
+	} {
+		err := p.FitsWith(options, c.m)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	if err := p.FitsWith([]byte(`{}`), manifestOf(files, nil)); err != nil {
+		t.Errorf("an app without a key: %v", err)
+	}
+	if _, err := Sign(append(m.Files, slipstream.File{Path: "CodePush/x"}), []byte("no key")); err == nil {
+		t.Error("signed by no key")
+	}
+
+	// A signature in a file is looked at when the release is rendered.
+	w := newWorld(t, string(options))
+	var token string
+	if err := json.Unmarshal(good, &token); err != nil {
+		t.Fatal(err)
+	}
+	w.release("1.0.0", map[string]string{"main.jsbundle": "1\n", ".codepushrelease": token + "\n"})
+	u := w.check("")
+	if !u.IsAvailable || u.PackageHash != "6e36daa2f72fc646998d30ad505d454c23a83da673b9bd57e8a42f7b5010c56b" {
+		t.Fatalf("the signed release: %+v", u)
+	}
+	if got := unzipped(t, w.download(u)); got[signatureFile] != token+"\n" {
+		t.Errorf("the package holds %v", got)
+	}
+	w.release("1.1.0", map[string]string{"main.jsbundle": "2\n"})
+	if u := w.check(""); u.IsAvailable {
+		t.Errorf("an unsigned release is offered: %+v", u)
+	}
+}
+
+func (w *world) post(path, body string) int {
+	w.Helper()
+	rec := httptest.NewRecorder()
+	w.server.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
+	return rec.Code
+}
+
+func (w *world) counts() map[string]int64 {
+	w.Helper()
+	list, err := w.Store.Reports().Counts(w.Context(), "shop")
+	if err != nil {
+		w.Fatal(err)
+	}
+	out := map[string]int64{}
+	for _, c := range list {
+		if c.Release != "" {
+			out[string(c.Kind)] += c.Devices
+		}
+	}
+	return out
+}
+
+// TestReportsCountOnce: however often a client tells something, and however it mixes the order, a device counts once.
+func TestReportsCountOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	digest := w.release("1.0.0", map[string]string{"main.jsbundle": "1"})
+	deploy, download := current+"report_status/deploy", current+"report_status/download"
+	report := func(client, status, rest string) string {
+		return `{"app_version":"1.0.0","deployment_key":"` + prodKey + `","client_unique_id":"` + client + `","label":"v1","status":"` + status + `"` + rest + `}`
+	}
+	for range 3 {
+		for _, code := range []int{
+			w.post(deploy, `{"app_version":"1.0.0","deployment_key":"`+prodKey+`","client_unique_id":"a"}`),
+			w.post(download, `{"deployment_key":"`+prodKey+`","client_unique_id":"a","label":"v1"}`),
+			w.post(deploy, report("a", statusSucceeded, `,"previous_label_or_app_version":"1.0.0"`)),
+			w.post(deploy, report("b", statusFailed, "")),
+			w.post(deploy, report("c", statusSucceeded, "")),
+			w.post(deploy, strings.Replace(report("d", statusSucceeded, ""), "v1", "v8", 1)),
+			w.post(deploy, strings.Replace(report("", statusSucceeded, ""), "v1", "v1", 1)),
+		} {
+			if code != http.StatusOK {
+				t.Fatalf("status %d", code)
+			}
+		}
+	}
+	want := map[string]int64{"enrolled": 3, "fetched": 1, "confirmed": 2, "rolled_back": 1}
+	for kind, n := range want {
+		if got := w.counts()[kind]; got != n {
+			t.Errorf("%s: %d devices, want %d", kind, got, n)
+		}
+	}
+	running, err := w.Store.Reports().Fleet().Running(w.Context(), "shop", "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range running {
+		if r.Release == digest && r.Devices != 2 || r.Release == "" && r.Devices != 1 {
+			t.Errorf("running: %+v", running)
+		}
+	}
+	tally, err := w.Store.Reports().Trials().Tally(w.Context(), w.RolloutOf("1.0.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := tally[slipstream.ArmTreatment]; got.Enrolled != 3 || got.Confirmed != 2 || got.Failed != 1 {
+		t.Errorf("the guard sees %+v", got)
+	}
+}
+
+// TestUnknownKeysGrowNothing: they are slowed down, and leave nothing behind; those who know a key are not touched.
+func TestUnknownKeysGrowNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	w.release("1.0.0", map[string]string{"main.jsbundle": "1"})
+	codes := map[int]int{}
+	for i := range 200 {
+		codes[w.post("/reportStatus/deploy", fmt.Sprintf(`{"appVersion":"1.0.0","deploymentKey":"UNKNOWN-%010d","clientUniqueId":"x"}`, i))]++
+	}
+	if codes[http.StatusNotFound] != missBurst || codes[http.StatusTooManyRequests] != 200-missBurst {
+		t.Errorf("answers %v", codes)
+	}
+	events, err := w.Store.Reports().Events(w.Context(), store.EventQuery{App: "shop"})
+	if err != nil || len(events) != 0 {
+		t.Errorf("%d events, %v", len(events), err)
+	}
+	if u := w.check(""); !u.IsAvailable {
+		t.Error("a known key is refused as well")
+	}
+	w.later = time.Hour
+	if code := w.post("/reportStatus/deploy", `{"appVersion":"1.0.0","deploymentKey":"UNKNOWN-0123456789"}`); code != http.StatusNotFound {
+		t.Errorf("an hour later: %d", code)
+	}
+}
+
+// TestAKeyStaysWithWhoNamedItFirst: naming another app's key does not take its devices over.
+func TestAKeyStaysWithWhoNamedItFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	w.release("1.0.0", map[string]string{"main.jsbundle": "1"})
+	w.later = time.Hour
+	if err := w.Rollout.CreateApp(w.Context(), "test", rollout.AppSpec{Name: "a-thief"}); err != nil {
+		t.Fatal(err)
+	}
+	err := w.Store.Update(w.Context(), func(tx store.Tx) error {
+		var rows []store.StateRow
+		row, err := tx.States().Get(w.Context(), "shop", "production", slipstream.PlatformAny)
+		if rows = append(rows, row); err != nil {
+			return err
+		}
+		rows[0].App = "a-thief"
+		if _, err := tx.States().Get(w.Context(), "a-thief", "production", slipstream.PlatformAny); errors.Is(err, slipstream.ErrNotFound) {
+			if err := tx.Channels().Create(w.Context(), store.Channel{App: "a-thief", Name: "production"}); err != nil && !errors.Is(err, slipstream.ErrConflict) {
+				return err
+			}
+			if err := tx.States().Put(w.Context(), rows[0]); err != nil {
+				return err
+			}
+		}
+		return protocol.Enable(w.Context(), tx, Protocol{}, "a-thief", []byte(`{"deployments":{"production":"`+prodKey+`"}}`))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.book.Refresh(w.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if d := w.book.current.Load().byKey[prodKey]; d == nil || d.app != "shop" {
+		t.Errorf("the key belongs to %+v", d)
+	}
+}
+
+// TestLabelsOnlyRise: through rollbacks, more entries than are kept, and a book that starts anew.
+func TestLabelsOnlyRise(t *testing.T) {
+	t.Parallel()
+	var r record
+	highest := 0
+	for i := range 500 {
+		ro := slipstream.Rollout{ID: fmt.Sprint(i), Manifest: sumOf(fmt.Sprint(i)), To: slipstream.FullShare}
+		if !r.follow("key", slipstream.PackageState{Rollouts: []slipstream.Rollout{ro}}, time.Time{}) {
+			t.Fatal("a new rollout got no label")
+		}
+		raw, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err = parseRecord(raw); err != nil {
+			t.Fatal(err)
+		}
+		last := r.Entries[len(r.Entries)-1]
+		if last.N <= highest || last.Rollout != ro.ID {
+			t.Fatalf("%+v after v%d", last, highest)
+		}
+		highest = last.N
+		if r.follow("key", slipstream.PackageState{Rollouts: []slipstream.Rollout{ro}}, time.Time{}) {
+			t.Fatal("the same state changes something")
+		}
+	}
+	if len(r.Entries) > maxHistory+1 {
+		t.Errorf("%d labels are kept", len(r.Entries))
+	}
+}
+
+// FuzzRequests: whatever a stranger sends ends in a refusal or in what lies within the limits.
+func FuzzRequests(f *testing.F) {
+	f.Add("deployment_key="+prodKey+"&app_version=1.0&package_hash=x&label=v1&client_unique_id=a", []byte(`{"deployment_key":"`+prodKey+`","label":"v1"}`))
+	f.Add("deploymentKey="+prodKey+"%0D%0A&appVersion=2&packageHash=&isCompanion=&label=", []byte(`{"appVersion":"1","deploymentKey":"`+prodKey+`","status":"DeploymentFailed","label":"v2"}`))
+	f.Add("app_version=%zz;&&=", []byte(`{"label":{},"deployment_key":[]}`))
+	f.Add("", []byte("null"))
+	f.Fuzz(func(t *testing.T, raw string, body []byte) {
+		if q, err := parseQuery(raw); err == nil {
+			if !validKey(q.key) || len(q.said) > maxText || len(q.client) > maxText || len(q.label) > maxText {
+				t.Fatalf("query %+v", q)
+			}
+			d := &deployment{}
+			if at := d.position(q.client)("ro", "id"); at < 0 || at >= slipstream.FullShare {
+				t.Fatalf("position %d", at)
+			}
+		}
+		for _, download := range []bool{false, true} {
+			if r, err := parseReport(body, download); err == nil && (!validKey(r.key) || len(r.label) > maxText || len(r.client) > maxText) {
+				t.Fatalf("report %+v", r)
+			}
+		}
+	})
+}
+
+// FuzzToken: no bytes make a token that is taken without its key.
+func FuzzToken(f *testing.F) {
+	f.Add("a.b.c")
+	f.Add("eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJjb250ZW50SGFzaCI6IngifQ.AAAA")
+	f.Add("eyJhbGciOiJub25lIn0.eyJjb250ZW50SGFzaCI6IiJ9.")
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		claimed, err := contentHash(token)
+		if err != nil {
+			return
+		}
+		if verify(token, slipstream.Digest(claimed), &key.PublicKey) == nil {
+			t.Fatalf("%q was taken", token)
+		}
+	})
+}
+
+func releaseFor(version, runtime string, files map[string]string) protocoltest.Release {
+	return protocoltest.Release{Version: version, Files: files, Offer: offer(slipstream.FullShare), Runtime: slipstream.Runtime{Range: runtime}}
+}
