@@ -44,7 +44,6 @@ type World struct {
 	seq      int64
 	rollouts map[string]string // version → id of its rollout
 	digests  map[string]slipstream.Digest
-	wait     func()
 }
 
 // New starts a world for one protocol, which is not switched on yet.
