@@ -26,6 +26,7 @@ func TestABrowserGetsTheSecondVersionAsADelta(t *testing.T) {
 	w.start()
 
 	var mu sync.Mutex
+	var answering sync.RWMutex // a page may have its answer before the handler has returned
 	sent := map[string][]string{} // codings by path
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/" {
@@ -33,6 +34,8 @@ func TestABrowserGetsTheSecondVersionAsADelta(t *testing.T) {
 			fmt.Fprint(rw, "<!doctype html><title>shell</title>")
 			return
 		}
+		answering.RLock()
+		defer answering.RUnlock()
 		w.http.ServeHTTP(rw, r)
 		mu.Lock()
 		defer mu.Unlock()
@@ -62,6 +65,8 @@ func TestABrowserGetsTheSecondVersionAsADelta(t *testing.T) {
 		if err != nil {
 			t.Fatalf("load %s: %v", path, err)
 		}
+		answering.Lock()
+		defer answering.Unlock()
 		return hash
 	}
 	base := "/v1/apps/shop/files/main/"
@@ -80,10 +85,10 @@ func TestABrowserGetsTheSecondVersionAsADelta(t *testing.T) {
 		if last == "dcz "+available(digestOf(a)) || last == "dcz "+available(digestOf(b)) {
 			break
 		}
-		if ctx.Err() != nil || try == 100 {
+		if ctx.Err() != nil {
 			t.Fatalf("the second version never came as a delta: %q", sent[path])
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 	}
 	// Another file is no later version of this one.
 	load(base + string(one) + "/other.js")
