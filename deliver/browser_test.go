@@ -26,7 +26,7 @@ func TestABrowserGetsTheSecondVersionAsADelta(t *testing.T) {
 	w.start()
 
 	var mu sync.Mutex
-	var answering sync.RWMutex // a page may have its answer before the handler has returned
+	var answering sync.RWMutex    // a page may have its answer before the handler has returned
 	sent := map[string][]string{} // codings by path
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/" {

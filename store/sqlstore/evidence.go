@@ -11,7 +11,7 @@ import (
 )
 
 // Evidence implements store.Log.
-func (l logs) Evidence() store.Evidence { return evidence{l.Tx} }
+func (l logs) Evidence() store.Evidence { return evidence(l) }
 
 type evidence struct{ *Tx }
 

@@ -13,7 +13,7 @@ import (
 type logs struct{ *Tx }
 
 // Audit implements store.Log.
-func (l logs) Audit() store.Audit { return audit{l.Tx} }
+func (l logs) Audit() store.Audit { return audit(l) }
 
 type audit struct{ *Tx }
 

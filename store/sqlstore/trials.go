@@ -70,11 +70,11 @@ func (t *trialRow) values() []any {
 
 // rolloutRow is a row of trial_rollouts.
 type rolloutRow struct {
-	id                 int64
-	name               string
-	app, channel, pkg  string
-	last               int64
-	touched, justAdded bool
+	id                int64
+	name              string
+	app, channel, pkg string
+	last              int64
+	touched           bool
 }
 
 type (

@@ -13,8 +13,6 @@ type blend struct {
 	final []int32 // second layer, layers weights for each kind
 	fsel  int
 	p     uint32
-	rate  int32
-	fast  []uint16 // per set-0 selector: how many updates, for a rate that falls
 }
 
 const (
