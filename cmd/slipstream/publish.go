@@ -110,7 +110,7 @@ func (t *tool) publish(ctx context.Context, f *publishFlags, req publish.Request
 	out := published{App: req.App, Package: req.Package, Channel: req.Channel, DryRun: f.dryRun, Diff: &plan.Diff,
 		Size: plan.Manifest.Size(), Files: len(plan.Manifest.Files), Warnings: append([]publish.Warning{}, plan.Warnings...)}
 	if req.Rollout != nil {
-		out.Share = f.share
+		out.Share = f.reach()
 	}
 	if !f.dryRun || len(signers) > 0 {
 		if _, err := plan.CheckSigners(signers); err != nil {
@@ -220,7 +220,7 @@ func (t *tool) publishSealed(ctx context.Context, f *publishFlags, args []string
 	}
 	out := published{Result: res, App: m.App, Package: m.Package, Size: m.Size(), Files: len(m.Files), Warnings: []publish.Warning{}}
 	if req.Rollout != nil {
-		out.Channel, out.Share = req.Rollout.Channel, f.share
+		out.Channel, out.Share = req.Rollout.Channel, f.reach()
 	}
 	out.addServerWarnings()
 	done()

@@ -15,6 +15,7 @@ import (
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/decide"
 	"github.com/slipstream-ota/slipstream/publish"
+	"github.com/slipstream-ota/slipstream/rollout"
 	"github.com/slipstream-ota/slipstream/sign"
 )
 
@@ -227,6 +228,26 @@ func (f *publishFlags) runtimeOf() (slipstream.Runtime, error) {
 		return slipstream.Runtime{Fingerprint: f.fingerprint}, nil
 	}
 	return slipstream.Runtime{Range: f.runtime}, decide.CheckRange(f.runtime)
+}
+
+// reach is the share that a rollout begins with, and the plan by which it goes on.
+func (f *publishFlags) reach() string {
+	if f.plan.plan == "" {
+		return f.share
+	}
+	text := f.plan.plan
+	if text == "default" {
+		text = ""
+	}
+	stages, err := rollout.ParsePlan(text)
+	if err != nil {
+		return f.share
+	}
+	parts := make([]string, len(stages))
+	for i, s := range stages {
+		parts[i] = rollout.Percent(s.Share)
+	}
+	return strings.Join(parts, " → ")
 }
 
 func (f *publishFlags) rollout() (*publish.NewRollout, error) {
