@@ -71,7 +71,8 @@ type Judgement struct {
 
 // Steer keeps the guard's evidence and does what it asks for, in one transaction: after a crash there is never a halt
 // without its evidence, nor evidence of a halt that is not in force. An action that the rollout does not allow any more
-// (people have held, finished or ended it meanwhile) is left out, and done says so.
+// (another node, or people, have moved it meanwhile) is slipstream.ErrConflict, and nothing happens: who looks again sees it
+// as it stands.
 func (s *Service) Steer(ctx context.Context, j Judgement) (done bool, err error) {
 	err = s.store.Update(ctx, func(tx store.Tx) error {
 		done = false
@@ -87,9 +88,6 @@ func (s *Service) Steer(ctx context.Context, j Judgement) (done bool, err error)
 		}
 		e := &edit{ctx: ctx, tx: tx, app: a, now: s.clock(), by: "guard", action: "rollout." + string(j.Action), target: j.Rollout, detail: map[string]any{"evidence": j.Evidence}}
 		_, err = s.changeIn(e, j.Channel, func(e *edit) error { return e.steer(j) })
-		if errors.Is(err, errMoot) {
-			return nil
-		}
 		done = err == nil
 		return err
 	})
@@ -97,7 +95,7 @@ func (s *Service) Steer(ctx context.Context, j Judgement) (done bool, err error)
 }
 
 // errMoot says that people have settled meanwhile what the guard wanted to do.
-var errMoot = errors.New("the rollout has moved on")
+var errMoot = fmt.Errorf("the rollout has moved on: %w", slipstream.ErrConflict)
 
 func (e *edit) steer(j Judgement) error {
 	pkg, entry, err := e.policy.Find(j.Rollout)
