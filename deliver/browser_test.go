@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/slipstream-ota/slipstream"
 )
 
 // A browser takes the delta by itself: it is told by the first version to keep it as a dictionary, offers it for the
@@ -43,18 +45,36 @@ func TestABrowserGetsTheSecondVersionAsADelta(t *testing.T) {
 	}))
 	defer server.Close()
 
+	// A browser keeps dictionaries behind the page's back, and one on a busy machine may never get round to it: another
+	// one is asked then.
+	for attempt := 1; ; attempt++ {
+		problem := browse(t, chromium, server.URL, &answering, &mu, sent, one, two, a, b)
+		if problem == "" {
+			return
+		}
+		if attempt == 3 {
+			t.Fatal(problem)
+		}
+		t.Logf("attempt %d: %s", attempt, problem)
+	}
+}
+
+// browse opens a browser and loads two versions of a file; it gives what went wrong, "" for nothing. Wrong bytes fail the
+// test at once.
+func browse(t *testing.T, chromium, url string, answering *sync.RWMutex, mu *sync.Mutex, sent map[string][]string, one, two slipstream.Digest, a, b string) string {
+	t.Helper()
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium),
 		chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-gpu", true))...)
 	defer cancel()
 	ctx, cancel = chromedp.NewContext(ctx)
 	defer cancel()
-	if err := chromedp.Do(ctx, chromedp.Navigate(server.URL)); err != nil {
-		t.Fatalf("open the page: %v", err)
+	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
+		return fmt.Sprintf("open the page: %v", err)
 	}
-	ctx, cancel = context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel = context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 
-	load := func(path string) string {
+	load := func(path string) (string, error) {
 		t.Helper()
 		script := fmt.Sprintf(`(async () => {
 			const answer = await fetch(%q)
@@ -62,21 +82,26 @@ func TestABrowserGetsTheSecondVersionAsADelta(t *testing.T) {
 			return [...new Uint8Array(sum)].map(b => b.toString(16).padStart(2, '0')).join('')
 		})()`, path)
 		hash, err := chromedp.Run(ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
-		if err != nil {
-			t.Fatalf("load %s: %v", path, err)
-		}
 		answering.Lock()
 		defer answering.Unlock()
-		return hash
+		return hash, err
 	}
 	base := "/v1/apps/shop/files/main/"
-	if got := load(base + string(one) + "/assets/app.js"); got != string(digestOf(a)) {
+	got, err := load(base + string(one) + "/assets/app.js")
+	if err != nil {
+		return fmt.Sprintf("load the first version: %v", err)
+	}
+	if got != string(digestOf(a)) {
 		t.Fatalf("first version: the page sees %s", got)
 	}
 	// The browser keeps the dictionary behind the page's back; until it has, the second version comes whole.
 	path := base + string(two) + "/assets/app.js"
 	for try := 0; ; try++ {
-		if got := load(fmt.Sprintf("%s?%d", path, try)); got != string(digestOf(b)) {
+		got, err := load(fmt.Sprintf("%s?%d", path, try))
+		if err != nil {
+			return fmt.Sprintf("the second version never came as a delta: %v", err)
+		}
+		if got != string(digestOf(b)) {
 			t.Fatalf("second version: the page sees %s", got)
 		}
 		mu.Lock()
@@ -85,16 +110,18 @@ func TestABrowserGetsTheSecondVersionAsADelta(t *testing.T) {
 		if last == "dcz "+available(digestOf(a)) || last == "dcz "+available(digestOf(b)) {
 			break
 		}
-		if ctx.Err() != nil {
-			t.Fatalf("the second version never came as a delta: %q", sent[path])
-		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	// Another file is no later version of this one.
-	load(base + string(one) + "/other.js")
+	if _, err := load(base + string(one) + "/other.js"); err != nil {
+		return fmt.Sprintf("load another file: %v", err)
+	}
 	mu.Lock()
 	defer mu.Unlock()
-	if got := sent[base+string(one)+"/other.js"]; len(got) != 1 || got[0] != " " {
-		t.Errorf("another file was asked for with %q", got)
+	for _, got := range sent[base+string(one)+"/other.js"] {
+		if got != " " {
+			t.Errorf("another file was asked for with %q", got)
+		}
 	}
+	return ""
 }
