@@ -10,9 +10,13 @@ package protocol
 
 import (
 	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/slipstream-ota/slipstream"
@@ -125,4 +129,26 @@ func SingleFile(m *slipstream.Manifest) (slipstream.File, error) {
 		}
 	}
 	return slipstream.File{}, slipstream.Invalidf("it has %d files and no entry: these clients take exactly one file", len(m.Files))
+}
+
+// Checksum reads the file that SingleFile names and gives its MD5 in lower-case hex, by which older clients check a
+// download. The SHA-256 is computed along with it, so that no bytes but the signed ones get an MD5.
+func Checksum(ctx context.Context, m *slipstream.Manifest, blobs blob.Store) (f slipstream.File, sum string, err error) {
+	if f, err = SingleFile(m); err != nil {
+		return f, "", err
+	}
+	o, err := blobs.Open(ctx, f.SHA256)
+	if err != nil {
+		return f, "", fmt.Errorf("open %s: %w", f.Path, err)
+	}
+	defer func() { _ = o.Close() }() // only read from
+	weak, strong := md5.New(), sha256.New()
+	n, err := io.Copy(io.MultiWriter(weak, strong), io.LimitReader(o, f.Size+1))
+	if err != nil {
+		return f, "", fmt.Errorf("read %s: %w", f.Path, err)
+	}
+	if n != f.Size || slipstream.DigestOf([32]byte(strong.Sum(nil))) != f.SHA256 {
+		return f, "", slipstream.Refuse(slipstream.ReasonFileMismatch, f.Path, "the stored bytes are not the signed ones")
+	}
+	return f, hex.EncodeToString(weak.Sum(nil)), nil
 }

@@ -18,12 +18,7 @@ package easyclick
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"io"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/blob"
@@ -80,26 +75,12 @@ type rendition struct {
 	Path string `json:"path"`
 }
 
-// Render implements protocol.Protocol: it computes the MD5 that clients check a download by, and the file's SHA-256 along
-// with it, so that no other bytes get one.
-func (Protocol) Render(ctx context.Context, r *slipstream.Release, blobs blob.Store) (_ store.Rendition, err error) {
-	f, err := protocol.SingleFile(r.Manifest)
+// Render implements protocol.Protocol: it computes the MD5 that clients check a download by.
+func (Protocol) Render(ctx context.Context, r *slipstream.Release, blobs blob.Store) (store.Rendition, error) {
+	f, sum, err := protocol.Checksum(ctx, r.Manifest, blobs)
 	if err != nil {
 		return store.Rendition{}, err
 	}
-	o, err := blobs.Open(ctx, f.SHA256)
-	if err != nil {
-		return store.Rendition{}, fmt.Errorf("open %s: %w", f.Path, err)
-	}
-	defer func() { _ = o.Close() }() // only read from
-	sum, strong := md5.New(), sha256.New()
-	n, err := io.Copy(io.MultiWriter(sum, strong), io.LimitReader(o, f.Size+1))
-	if err != nil {
-		return store.Rendition{}, fmt.Errorf("read %s: %w", f.Path, err)
-	}
-	if n != f.Size || slipstream.DigestOf([32]byte(strong.Sum(nil))) != f.SHA256 {
-		return store.Rendition{}, slipstream.Refuse(slipstream.ReasonFileMismatch, f.Path, "the stored bytes are not the signed ones")
-	}
-	doc, err := json.Marshal(rendition{MD5: hex.EncodeToString(sum.Sum(nil)), Path: f.Path})
+	doc, err := json.Marshal(rendition{MD5: sum, Path: f.Path})
 	return store.Rendition{Size: f.Size, SHA256: f.SHA256, Doc: doc}, err
 }

@@ -23,12 +23,7 @@ package ocrunner
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"io"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/blob"
@@ -112,24 +107,11 @@ type rendition struct {
 
 // Render implements protocol.Protocol.
 func (Protocol) Render(ctx context.Context, r *slipstream.Release, blobs blob.Store) (store.Rendition, error) {
-	f, err := protocol.SingleFile(r.Manifest)
+	f, sum, err := protocol.Checksum(ctx, r.Manifest, blobs)
 	if err != nil {
 		return store.Rendition{}, err
 	}
-	o, err := blobs.Open(ctx, f.SHA256)
-	if err != nil {
-		return store.Rendition{}, fmt.Errorf("open %s: %w", f.Path, err)
-	}
-	defer func() { _ = o.Close() }() // only read from
-	sum, strong := md5.New(), sha256.New()
-	n, err := io.Copy(io.MultiWriter(sum, strong), io.LimitReader(o, f.Size+1))
-	if err != nil {
-		return store.Rendition{}, fmt.Errorf("read %s: %w", f.Path, err)
-	}
-	if n != f.Size || slipstream.DigestOf([32]byte(strong.Sum(nil))) != f.SHA256 {
-		return store.Rendition{}, slipstream.Refuse(slipstream.ReasonFileMismatch, f.Path, "the stored bytes are not the signed ones")
-	}
-	made := rendition{MD5: hex.EncodeToString(sum.Sum(nil))}
+	made := rendition{MD5: sum}
 	if len(r.Envelope) <= maxHeader {
 		made.Manifest = r.Envelope
 	}
