@@ -77,7 +77,7 @@ func TestBuildContainers(t *testing.T) {
 	if len(told) != len(got) || got[0].Codec != delta.CodecFull || got[0].Size < 50_000 {
 		t.Fatalf("got %+v, told of %d", got, len(told))
 	}
-	all := []string{delta.CodecChanged, delta.CodecRich, delta.CodecSimpleZstd}
+	all := []string{delta.CodecChanged, delta.CodecRich, delta.CodecRichJS, delta.CodecSimpleZstd}
 	if !slices.Equal(byFrom[v2.Digest], all) || !slices.Equal(byFrom[v1.Digest], all) || byFrom[other.Digest] != nil {
 		t.Fatalf("got %v", byFrom)
 	}

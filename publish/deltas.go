@@ -13,10 +13,10 @@ import (
 )
 
 // DefaultCodecs are the codecs with a patch that are made for every base: the smallest one that a device of 16 MiB can
-// take, with and without knowledge of bytecode, one that needs nothing but Zstandard, and, where there is more bytecode
+// take, with and without knowledge of bytecode, the same under the name of JavaScript where that can take it, one that needs nothing but Zstandard, and, where there is more bytecode
 // than 16 MiB have room for, one of 64 MiB.
 func DefaultCodecs() []string {
-	return []string{delta.CodecRich, delta.CodecHermes, delta.CodecHermes64, delta.CodecSimpleZstd}
+	return []string{delta.CodecRich, delta.CodecRichJS, delta.CodecHermes, delta.CodecHermes64, delta.CodecSimpleZstd}
 }
 
 const defaultDeltaBytes = 256 << 20
@@ -68,7 +68,8 @@ func (b *builder) deltas(ctx context.Context, base *slipstream.Release) ([]slips
 func (b *builder) proveDelta(ctx context.Context, d delta.Delta, old *slipstream.Manifest, contents *contents) error {
 	proof := newProof(b.target)
 	memory, _ := delta.MemoryOf(d.Codec)
-	if err := delta.ApplyDelta(ctx, bytes.NewReader(d.Container), old, b.target, contents.open, proof, delta.ApplyLimits{Memory: memory}); err != nil {
+	limits := delta.ApplyLimits{Memory: memory, Decisions: delta.DecisionsOf(d.Codec)}
+	if err := delta.ApplyDelta(ctx, bytes.NewReader(d.Container), old, b.target, contents.open, proof, limits); err != nil {
 		return err
 	}
 	if len(proof.due) > 0 {

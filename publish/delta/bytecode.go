@@ -325,7 +325,7 @@ func (m *maker) rewritten(ctx context.Context, codec string, memory int, codecs 
 	}
 	only := !slices.ContainsFunc(codecs, func(c string) bool {
 		o, _ := optionsOf(c)
-		return o.Memory == memory && o.Profile == "" && !rewrites(c)
+		return o.Memory == memory && o.Profile == "" && !rewrites(c) && c != CodecRichJS
 	})
 	var made []Delta
 	if len(pairs) > 0 {

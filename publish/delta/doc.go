@@ -46,8 +46,16 @@
 // That and the tables together are the memory of the codec; a container that needs more is refused.
 //
 //	rich/1             any profile of patch, tables of at most 16 MiB
+//	rich/1+js          rich/1 with a patch of profile rich that takes at most 1 Mi (1<<20) coded decisions, those of the
+//	                   16 bits at its end not counted, or of profile simple with the stream stored
 //	rich/1+64m, +192m  the same with tables of at most 64 and 192 MiB
 //	rich/1+hbc         rich/1, or codec 3 in 16 MiB
 //	rich/1+hbc+64m     the same in 64 MiB
 //	simple/1+X         profile simple, stored or in the stream X: deflate, zstd, brotli
+//
+// rich/1+js is for readers that interpret their program. It is never another container than that of rich/1: where that
+// asks no more, it stands in the list under both names, with the same hash, so it costs no storage; where it asks more,
+// there is none of rich/1+js and such a reader takes a simple one. A decision is one call of the arithmetic coder. A
+// reader counts them and refuses the container when there are more; it may look now and then, at the latest after every
+// 64 KiB of content.
 package delta

@@ -19,6 +19,7 @@ import (
 // Names of the codecs that rebuild changed files from those of the base.
 const (
 	CodecRich          = "rich/1"           // any patch whose tables fit in 16 MiB
+	CodecRichJS        = "rich/1+js"        // the same where the reader has little to do: DecisionsJS, and no stream
 	CodecRich64        = "rich/1+64m"       // the same in 64 MiB
 	CodecRich192       = "rich/1+192m"      // the same in 192 MiB
 	CodecHermes        = "rich/1+hbc"       // the same as rich/1 with rewritten Hermes bytecode, 16 MiB in all
@@ -27,6 +28,9 @@ const (
 	CodecSimpleZstd    = "simple/1+zstd"
 	CodecSimpleBrotli  = "simple/1+brotli"
 )
+
+// DecisionsJS is how many coded decisions a patch of rich/1+js takes at most: about a second of an interpreter.
+const DecisionsJS = 1 << 20
 
 // Second format: no operations.
 const (
@@ -61,7 +65,7 @@ type Delta struct {
 // optionsOf gives what a reader of the codec can apply.
 func optionsOf(codec string) (patch.Options, bool) {
 	switch codec {
-	case CodecRich, CodecHermes:
+	case CodecRich, CodecRichJS, CodecHermes:
 		return patch.Options{Memory: 16 << 20}, true
 	case CodecRich64, CodecHermes64:
 		return patch.Options{Memory: 64 << 20}, true
@@ -84,6 +88,15 @@ func MemoryOf(codec string) (int, bool) {
 	return o.Memory, ok
 }
 
+// DecisionsOf gives the coded decisions that a reader of the codec must be ready for, 0 when they are not bounded more
+// tightly than by the memory and the sizes.
+func DecisionsOf(codec string) int64 {
+	if codec == CodecRichJS {
+		return DecisionsJS
+	}
+	return 0
+}
+
 // EncodeDeltas makes the containers that rebuild new from old, one for each of the codecs, from a single search. openOld
 // and openNew give contents; a content whose size or hash is not the signed one is a *slipstream.Refusal with reason
 // file_mismatch. The bytes depend on nothing but the file lists, the contents and the codec. The base and the changed
@@ -91,7 +104,8 @@ func MemoryOf(codec string) (int, bool) {
 // change of 2 GiB and more is refused (slipstream.ErrInvalid) with a hint.
 //
 // A codec that rewrites bytecode is tried with and without, and the smaller one kept. It is left out when it gives the
-// same as another of the codecs, or rewrites no other files than one of them with less memory.
+// same as another of the codecs, or rewrites no other files than one of them with less memory. rich/1+js is the container
+// of rich/1, or left out when that asks too much.
 func EncodeDeltas(ctx context.Context, codecs []string, old, new *slipstream.Manifest,
 	openOld, openNew func(slipstream.File) (io.ReadCloser, error), o DeltaOptions) ([]Delta, error) {
 	for _, c := range codecs {
@@ -119,6 +133,7 @@ func EncodeDeltas(ctx context.Context, codecs []string, old, new *slipstream.Man
 			d, worth, err = m.rewritten(ctx, c, po.Memory, codecs)
 		} else {
 			d, err = m.patched(ctx, c, po)
+			worth = c != CodecRichJS || fitsJS(d.Stats)
 		}
 		if err != nil {
 			return nil, err
@@ -129,6 +144,14 @@ func EncodeDeltas(ctx context.Context, codecs []string, old, new *slipstream.Man
 		}
 	}
 	return out, nil
+}
+
+// fitsJS tells whether a container of rich/1 is one of rich/1+js.
+func fitsJS(s patch.Stats) bool {
+	if s.Profile == patch.ProfileSimple {
+		return s.Stream == patch.StreamStored
+	}
+	return s.Decisions <= DecisionsJS
 }
 
 func patchHeader(codec byte, old, new []slipstream.File) []byte {
@@ -175,7 +198,8 @@ func (a *appender) Write(p []byte) (int, error) {
 
 // ApplyLimits bound ApplyDelta.
 type ApplyLimits struct {
-	Memory int // bytes of tables and of rewritten bytecode together: 16 MiB when 0
+	Memory    int   // bytes of tables and of rewritten bytecode together: 16 MiB when 0
+	Decisions int64 // coded decisions: any number when 0
 }
 
 // ApplyDelta is Apply for all codecs, also those that need the contents of the base: base opens them, a few at a time,
@@ -219,7 +243,7 @@ func ApplyDelta(ctx context.Context, r io.Reader, old, new *slipstream.Manifest,
 		}
 		contents.undo, split.undo, memory = u, u, left
 	}
-	err := patch.Apply(ctx, contents, contents.size(), in, split, patch.Limits{NewSize: sizeOf(split.files), Memory: memory})
+	err := patch.Apply(ctx, contents, contents.size(), in, split, patch.Limits{NewSize: sizeOf(split.files), Memory: memory, Decisions: l.Decisions})
 	if err == nil {
 		err = split.finish()
 	}

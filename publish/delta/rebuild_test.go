@@ -158,6 +158,60 @@ func TestContainersOfPatchesRefuse(t *testing.T) {
 
 func second(_ tree, err error) error { return err }
 
+// noise is 1000 bytes that nothing makes smaller.
+func noise(seed uint64) string {
+	r := rand.New(rand.NewPCG(seed, seed))
+	b := make([]byte, 1000)
+	for i := range b {
+		b[i] = byte(r.IntN(256))
+	}
+	return string(b)
+}
+
+// A reader that interprets its program gets the container of rich/1 where it is little work, and none where it is much.
+func TestTheContainerForJavaScriptIsThatOfRich(t *testing.T) {
+	t.Parallel()
+	text := prose(600_000, 11)
+	old := tree{"app.js": text}
+	for name, c := range map[string]struct {
+		new    tree
+		exists bool
+	}{
+		"a small change": {tree{"app.js": strings.Replace(text, "await", "wait!", 40)}, true},
+		"a large change": {tree{"app.js": text + prose(160_000, 12)}, false},
+		"only noise":     {tree{"app.js": text, "new": noise(13)}, true},
+	} {
+		both := encodeDeltas(t, old, c.new, CodecRich, CodecRichJS)
+		if exists := len(both) == 2; exists != c.exists {
+			t.Fatalf("%s, %d decisions: there is one: %v", name, both[0].Stats.Decisions, exists)
+		}
+		alone := encodeDeltas(t, old, c.new, CodecRichJS)
+		if !c.exists {
+			if len(alone) != 0 {
+				t.Errorf("%s: there is one when nobody asks for rich/1", name)
+			}
+			continue
+		}
+		if both[1].Codec != CodecRichJS || !bytes.Equal(both[0].Container, both[1].Container) || !bytes.Equal(both[0].Container, alone[0].Container) {
+			t.Errorf("%s: it is not the container of rich/1", name)
+		}
+	}
+}
+
+func TestAReaderMayBoundDecisions(t *testing.T) {
+	t.Parallel()
+	text := prose(200_000, 14)
+	old, new := tree{"app.js": text}, tree{"app.js": text + prose(20_000, 15)}
+	d := encodeDeltas(t, old, new, CodecRich)[0]
+	for most, wanted := range map[int64]slipstream.Reason{d.Stats.Decisions: "", d.Stats.Decisions / 2: slipstream.ReasonContainerInvalid} {
+		sink := newSink(old, new.manifest())
+		err := ApplyDelta(t.Context(), bytes.NewReader(d.Container), old.manifest(), new.manifest(), old.openAt, sink, ApplyLimits{Decisions: most})
+		if got := slipstream.ReasonOf(err, ""); got != wanted {
+			t.Errorf("with at most %d of %d decisions: %v", most, d.Stats.Decisions, err)
+		}
+	}
+}
+
 func TestErrorsAroundAPatchPassUnchanged(t *testing.T) {
 	t.Parallel()
 	old, new := releases()

@@ -127,7 +127,7 @@ func applyTo(ctx context.Context, old *pages, r *bufio.Reader, w io.Writer, l Li
 	}
 	if first == markRich {
 		in.Profile = ProfileRich
-		in.Parts, err = applyRich(ctx, old, r, w, class, in.NewSize, ends)
+		in.Parts, err = applyRich(ctx, old, r, w, class, l, ends)
 		in.Part = sum(in.Parts)
 		return in, err
 	}
@@ -139,13 +139,15 @@ func applyTo(ctx context.Context, old *pages, r *bufio.Reader, w io.Writer, l Li
 	return in, err
 }
 
-func applyRich(ctx context.Context, old *pages, r *bufio.Reader, w io.Writer, class int, newSize int64, ends []int64) ([]Part, error) {
+func applyRich(ctx context.Context, old *pages, r *bufio.Reader, w io.Writer, class int, l Limits, ends []int64) ([]Part, error) {
 	var bounds []int
 	for _, e := range ends {
 		bounds = append(bounds, int(e))
 	}
-	st, err := rich.Decode(ctx, richSource{old}, int(old.size), int(newSize), r, w, class, bounds)
-	if errors.Is(err, rich.ErrCorrupt) || errors.Is(err, io.ErrUnexpectedEOF) {
+	st, err := rich.Decode(ctx, richSource{old}, int(old.size), int(l.NewSize), r, w, class, l.Decisions, bounds)
+	if errors.Is(err, rich.ErrTooMany) {
+		err = invalid("it takes more than %d decisions", l.Decisions)
+	} else if errors.Is(err, rich.ErrCorrupt) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = damaged(err, "decode")
 	}
 	parts := make([]Part, 0, len(st.Parts))

@@ -69,6 +69,8 @@ type Stats struct {
 type Limits struct {
 	NewSize int64 // the size that the result must have
 	Memory  int   // bytes of tables for rich: DefaultMemory when 0
+	// Decisions of rich beyond which it is refused; any number when 0. It is looked at after every 64 KiB of the result.
+	Decisions int64
 }
 
 // Diff makes the patch that turns old into new. The same input and options give the same bytes everywhere, whatever

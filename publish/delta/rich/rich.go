@@ -10,7 +10,7 @@ import (
 // ErrCorrupt is what the reader says of a stream that no writer made for this old.
 var ErrCorrupt = errors.New("impossible value")
 
-// ErrTooMany is what the writer says when there is more to code than allowed.
+// ErrTooMany is what writer and reader say when there is more to code than allowed.
 var ErrTooMany = errors.New("too many decisions")
 
 // ErrTooLarge is what the writer says of 1 GiB and more.
@@ -154,13 +154,13 @@ func joined(covers []Cover) []Cover {
 
 // Decode writes to w the newSize bytes that the coded stream r makes of old. r must end with it. When ends is not
 // empty, it counts for every part of new that ends there. ErrCorrupt, io.ErrUnexpectedEOF and the errors of old, r, w
-// and ctx come back as they are.
-func Decode(ctx context.Context, old Source, oldSize, newSize int, r io.ByteReader, w io.Writer, class int, ends []int) (Stats, error) {
+// and ctx come back as they are. maxDecisions, unless it is 0, ends it with ErrTooMany.
+func Decode(ctx context.Context, old Source, oldSize, newSize int, r io.ByteReader, w io.Writer, class int, maxDecisions int64, ends []int) (Stats, error) {
 	if class < MinClass || class > MaxClass || oldSize < 0 || newSize < 0 || oldSize >= maxSize || newSize >= maxSize {
 		return Stats{}, ErrCorrupt
 	}
 	m := newModel(ctx, decoding, old, oldSize, newSize, class)
-	m.w = w
+	m.w, m.most = w, maxDecisions
 	if len(ends) > 0 {
 		m.ends, m.tally = ends, make([]Tally, len(ends))
 	}

@@ -95,7 +95,7 @@ func TestAnyCoversComeBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		got, err := Decode(context.Background(), bytesSource(old), len(old), len(new), bytes.NewReader(stream), &out, MinClass, nil)
+		got, err := Decode(context.Background(), bytesSource(old), len(old), len(new), bytes.NewReader(stream), &out, MinClass, 0, nil)
 		if err != nil || !bytes.Equal(out.Bytes(), new) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -111,7 +111,7 @@ func TestWhatCannotBeIsRefused(t *testing.T) {
 		"no such class": {MaxClass + 1, 5, 5}, "too small a class": {MinClass - 1, 5, 5},
 		"old too large": {MinClass, maxSize, 5}, "new too large": {MinClass, 5, maxSize},
 	} {
-		if _, err := Decode(context.Background(), bytesSource("hello"), c.old, c.new, bytes.NewReader(nil), io.Discard, c.class, nil); !errors.Is(err, ErrCorrupt) {
+		if _, err := Decode(context.Background(), bytesSource("hello"), c.old, c.new, bytes.NewReader(nil), io.Discard, c.class, 0, nil); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
