@@ -116,7 +116,7 @@ func (f *buildFlags) check(c *cobra.Command) error {
 
 func (t *tool) buildGit(c *cobra.Command, f *buildFlags, p *publishFlags, fromRevision, toRevision string) (err error) {
 	ctx := c.Context()
-	repo, err := source.Open(ctx, f.repo)
+	repo, err := source.Open(ctx, f.repo, t.environ)
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (t *tool) compileChanges(ctx context.Context, f *buildFlags, repo *source.R
 	if err != nil {
 		return fmt.Errorf("find the repository: %w", err)
 	}
-	j := &source.Job{Command: f.command, Shell: f.shell, Dir: dir, Root: root, Output: output, From: out.From, To: out.To, Limit: f.limit, Log: t.stderr}
+	j := &source.Job{Command: f.command, Shell: f.shell, Dir: dir, Env: t.environ, Root: root, Output: output, From: out.From, To: out.To, Limit: f.limit, Log: t.stderr}
 	for _, p := range paths {
 		j.Files = append(j.Files, filepath.Join(root, filepath.FromSlash(p)))
 	}

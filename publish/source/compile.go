@@ -30,6 +30,7 @@ type Job struct {
 	Command  string // with placeholders
 	Shell    bool   // hand Command to sh; the files are its "$@"
 	Dir      string // in which it runs
+	Env      []string
 	Root     string // of Files
 	Files    []string
 	Output   string // file that the result becomes
@@ -130,7 +131,7 @@ func (j *Job) run(ctx context.Context, args []string, out, list string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = j.Dir, j.Log, j.Log
 	cmd.WaitDelay = 2 * time.Second // for what it started itself and left
-	cmd.Env = append(os.Environ(), "SLIPSTREAM_OUT="+out, "SLIPSTREAM_LIST="+list, "SLIPSTREAM_ROOT="+j.Root, "SLIPSTREAM_FROM="+j.From, "SLIPSTREAM_TO="+j.To)
+	cmd.Env = append(slices.Clone(j.Env), "SLIPSTREAM_OUT="+out, "SLIPSTREAM_LIST="+list, "SLIPSTREAM_ROOT="+j.Root, "SLIPSTREAM_FROM="+j.From, "SLIPSTREAM_TO="+j.To)
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/slipstream-ota/slipstream"
@@ -17,10 +18,11 @@ import (
 type Repository struct {
 	dir  string // in which git is run
 	root string // of the working tree, "" for a bare repository
+	env  []string
 }
 
-// Open finds the repository that a folder lies in.
-func Open(ctx context.Context, dir string) (*Repository, error) {
+// Open finds the repository that a folder lies in; environ is what git runs with, as of os.Environ.
+func Open(ctx context.Context, dir string, environ []string) (*Repository, error) {
 	if _, err := exec.LookPath("git"); err != nil {
 		return nil, slipstream.Hint(fmt.Errorf("find git: %w", err), "install git: it says which files changed")
 	}
@@ -31,7 +33,7 @@ func Open(ctx context.Context, dir string) (*Repository, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
-	r := &Repository{dir: dir}
+	r := &Repository{dir: dir, env: environ}
 	out, err := r.git(ctx, nil, "rev-parse", "--is-bare-repository")
 	if err != nil {
 		return nil, slipstream.Hint(fmt.Errorf("open repository %s: %w", dir, err), "name the folder of a git repository by --repo")
@@ -53,7 +55,7 @@ func (r *Repository) Root() string { return r.root }
 // git runs git and gives what it prints. It never asks on a terminal, and takes no locks that are not needed.
 func (r *Repository) git(ctx context.Context, env []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", r.dir}, args...)...)
-	cmd.Env = append(append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0"), env...)
+	cmd.Env = append(append(slices.Clone(r.env), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0"), env...)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	err := cmd.Run()

@@ -76,7 +76,7 @@ func (c *checkout) commit() string {
 
 func (c *checkout) open() *Repository {
 	c.t.Helper()
-	r, err := Open(c.t.Context(), c.dir)
+	r, err := Open(c.t.Context(), c.dir, os.Environ())
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestRevisionsThatAreNotThereAreRefusedWithAWayOut(t *testing.T) {
 	if reversed, err := r.Reversed(t.Context(), first, second); err != nil || reversed {
 		t.Errorf("the way on counts as the way back: %v", err)
 	}
-	if _, err := Open(t.Context(), t.TempDir()); err == nil || slipstream.HintOf(err) == "" {
+	if _, err := Open(t.Context(), t.TempDir(), os.Environ()); err == nil || slipstream.HintOf(err) == "" {
 		t.Errorf("a folder without a repository: %v", err)
 	}
 }
@@ -290,7 +290,7 @@ func job(t *testing.T, script string) (*Job, *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	j := &Job{Command: "./compiler {files} {out}", Dir: dir, Root: dir, Output: filepath.Join(dir, "patch"), Log: &log}
+	j := &Job{Command: "./compiler {files} {out}", Dir: dir, Env: os.Environ(), Root: dir, Output: filepath.Join(dir, "patch"), Log: &log}
 	for _, name := range []string{"a b.m", "$(touch hurt).m", "热更新.m"} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(name+"\n"), 0o644); err != nil {
