@@ -30,14 +30,7 @@ const (
 type version struct {
 	names    [256]string
 	operands [256][]operand
-	numbered [256][]placed // of the operands those that the rewriting cares for
-	length   [256]byte     // bytes, with the opcode
-}
-
-// placed is an operand and where it is in its instruction.
-type placed struct {
-	operand
-	at int
+	length   [256]byte // bytes, with the opcode
 }
 
 // versionOf gives the description of a version of the bytecode, or nil.
@@ -69,9 +62,6 @@ func parseVersion(text string) *version {
 				o.kind = f[0]
 			}
 			v.operands[code] = append(v.operands[code], o)
-			if o.kind != plain && o.kind != target {
-				v.numbered[code] = append(v.numbered[code], placed{o, int(v.length[code])})
-			}
 			v.length[code] += o.width
 		}
 	}

@@ -1,0 +1,4 @@
+import { AppRegistry } from "react-native";
+import { Cart } from "./Cart";
+
+AppRegistry.registerComponent("cart", () => Cart);

@@ -1,0 +1,4 @@
+import { AppRegistry } from "react-native";
+import { Orders } from "./Orders";
+
+AppRegistry.registerComponent("orders", () => Orders);
