@@ -507,7 +507,7 @@ func TestUnknownKeysGrowNothing(t *testing.T) {
 	for i := range 200 {
 		codes[w.post("/reportStatus/deploy", fmt.Sprintf(`{"appVersion":"1.0.0","deploymentKey":"UNKNOWN-%010d","clientUniqueId":"x"}`, i))]++
 	}
-	if codes[http.StatusNotFound] != missBurst || codes[http.StatusTooManyRequests] != 200-missBurst {
+	if codes[http.StatusNotFound] != protocol.MissBurst || codes[http.StatusTooManyRequests] != 200-protocol.MissBurst {
 		t.Errorf("answers %v", codes)
 	}
 	events, err := w.Store.Reports().Events(w.Context(), store.EventQuery{App: "shop"})

@@ -3,15 +3,11 @@ package codepush
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
@@ -43,7 +39,7 @@ type Config struct {
 type Server struct {
 	cfg     Config
 	mux     *http.ServeMux
-	unknown misses
+	unknown *protocol.Misses
 }
 
 const (
@@ -61,7 +57,7 @@ func New(cfg Config) *Server {
 	if s.cfg.Clock == nil {
 		s.cfg.Clock = time.Now
 	}
-	s.unknown.seed = maphash.MakeSeed()
+	s.unknown = protocol.NewMisses()
 	s.mux.HandleFunc(legacyCheck, s.legacy)
 	s.mux.HandleFunc(current+"update_check", func(w http.ResponseWriter, r *http.Request) { s.check(w, r, false) })
 	for _, prefix := range []string{legacyReport, current + "report_status/"} {
@@ -130,7 +126,7 @@ func (s *Server) deployment(w http.ResponseWriter, r *http.Request, ed *edition,
 	if d := ed.byKey[key]; d != nil {
 		return d
 	}
-	if wait := s.unknown.note(r.RemoteAddr, s.cfg.Clock()); wait > 0 {
+	if wait := s.unknown.Note(r.RemoteAddr, s.cfg.Clock()); wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
 		s.refuse(w, r, http.StatusTooManyRequests, "Too many requests with unknown deployment keys", nil)
 		return nil
@@ -234,52 +230,4 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request, download bool) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	s.write(w, http.StatusOK, []byte("OK"))
-}
-
-const (
-	missSlots = 4096
-	missBurst = 60 // unknown keys at once from one network; one a second is given back
-)
-
-// misses counts requests with unknown keys by network, in a table that never grows: networks that share a slot share
-// the limit.
-type misses struct {
-	seed  maphash.Seed
-	mu    sync.Mutex
-	slots [missSlots]struct {
-		used float64
-		at   time.Time
-	}
-}
-
-// note counts one and says how long to wait when there were too many. This machine and private networks are not
-// limited: behind them stands a proxy, or the operator.
-func (m *misses) note(remote string, now time.Time) time.Duration {
-	host, _, err := net.SplitHostPort(remote)
-	addr, perr := netip.ParseAddr(host)
-	if err != nil || perr != nil {
-		return 0
-	}
-	addr = addr.Unmap()
-	if addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() {
-		return 0
-	}
-	bits := 48
-	if addr.Is4() {
-		bits = 24
-	}
-	network, err := addr.Prefix(bits)
-	if err != nil {
-		return 0
-	}
-	slot := maphash.Comparable(m.seed, network) % missSlots
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := &m.slots[slot]
-	s.used, s.at = max(0, s.used-max(now.Sub(s.at).Seconds(), 0)), now
-	if s.used+1 > missBurst {
-		return time.Duration((s.used + 1 - missBurst) * float64(time.Second))
-	}
-	s.used++
-	return 0
 }

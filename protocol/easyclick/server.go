@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/protocol"
@@ -30,18 +31,24 @@ type Config struct {
 	// Bytes serves /v1/blobs/{sha256} with ranges and conditions.
 	Bytes   http.Handler
 	BaseURL func(r *http.Request) string
-	Log     *slog.Logger
+	// Clock counts unknown apps and files by time; nil is the real one.
+	Clock func() time.Time
+	Log   *slog.Logger
 }
 
 // Server answers EasyClick clients.
 type Server struct {
-	cfg Config
-	mux *http.ServeMux
+	cfg     Config
+	mux     *http.ServeMux
+	unknown *protocol.Misses
 }
 
 // New makes a Server.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), unknown: protocol.NewMisses()}
+	if s.cfg.Clock == nil {
+		s.cfg.Clock = time.Now
+	}
 	if s.cfg.Log == nil {
 		s.cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -79,7 +86,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request) {
 	a, why, err := s.decide(r, q)
 	switch {
 	case errors.Is(err, slipstream.ErrNotFound):
-		s.refuse(w, r, http.StatusNotFound, "the app or channel", err)
+		s.missing(w, r, "the app or channel", err)
 	case err != nil:
 		s.refuse(w, r, http.StatusServiceUnavailable, "deciding", err)
 	case a == nil:
@@ -164,13 +171,23 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	d := slipstream.Digest(r.PathValue("digest"))
 	a, err := s.cfg.Catalogue().App(r.PathValue("app"))
 	if err != nil || !d.Valid() || !a.Rendered(d) {
-		s.refuse(w, r, http.StatusNotFound, "file "+d.Short(), err)
+		s.missing(w, r, "file "+d.Short(), err)
 		return
 	}
 	to := r.Clone(r.Context())
 	to.URL.Path, to.URL.RawPath, to.URL.RawQuery = "/v1/blobs/"+string(d), "", ""
 	to.Header.Del("Available-Dictionary")
 	s.cfg.Bytes.ServeHTTP(w, to)
+}
+
+// missing refuses a request for what does not exist. Who asks for many of them is slowed down.
+func (s *Server) missing(w http.ResponseWriter, r *http.Request, what string, err error) {
+	status := http.StatusNotFound
+	if wait := s.unknown.Note(r.RemoteAddr, s.cfg.Clock()); wait > 0 {
+		status = http.StatusTooManyRequests
+		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+	}
+	s.refuse(w, r, status, what, err)
 }
 
 // refuse answers with a status and no body, and leaves the cause in the log.

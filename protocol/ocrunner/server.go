@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/decide"
@@ -32,18 +33,24 @@ type Config struct {
 	Increments *Increments
 	// RootApp and RootChannel are those that the paths at the root of the server are for; "" for none.
 	RootApp, RootChannel string
-	Log                  *slog.Logger
+	// Clock counts unknown links by time; nil is the real one.
+	Clock func() time.Time
+	Log   *slog.Logger
 }
 
 // Server answers patch clients.
 type Server struct {
-	cfg Config
-	mux *http.ServeMux
+	cfg     Config
+	mux     *http.ServeMux
+	unknown *protocol.Misses
 }
 
 // New makes a Server.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), unknown: protocol.NewMisses()}
+	if s.cfg.Clock == nil {
+		s.cfg.Clock = time.Now
+	}
 	if s.cfg.Log == nil {
 		s.cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -149,6 +156,10 @@ func (s *Server) version(w http.ResponseWriter, r *http.Request) {
 	case errors.As(err, &refused):
 		s.refuse(w, r, refused.status, refused.text, nil)
 	case errors.Is(err, slipstream.ErrNotFound):
+		if s.tooMany(w, r) {
+			s.refuse(w, r, http.StatusTooManyRequests, "Too many requests", err)
+			return
+		}
 		s.refuse(w, r, http.StatusNotFound, "Not found", err)
 	case err != nil:
 		w.Header().Set("Retry-After", "5")
@@ -165,6 +176,15 @@ type refusal struct {
 }
 
 func (e *refusal) Error() string { return e.text }
+
+// tooMany counts a request for what does not exist. Who asks for many of them is slowed down.
+func (s *Server) tooMany(w http.ResponseWriter, r *http.Request) bool {
+	wait := s.unknown.Note(r.RemoteAddr, s.cfg.Clock())
+	if wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+	}
+	return wait > 0
+}
 
 // told is a release's version as clients know it.
 func told(version string) string {
@@ -291,6 +311,10 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) {
 	}
 	a, cerr := s.cfg.Catalogue().App(app)
 	if err != nil || cerr != nil {
+		if s.tooMany(w, r) {
+			s.plain(w, r, http.StatusTooManyRequests, "Too many requests", errors.Join(err, cerr))
+			return
+		}
 		s.plain(w, r, http.StatusNotFound, "Invalid or expired link", errors.Join(err, cerr))
 		return
 	}

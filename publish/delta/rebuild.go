@@ -395,6 +395,22 @@ func newShelf(files []slipstream.File, base Base) *shelf {
 
 func (s *shelf) size() int64 { return s.starts[len(s.files)] }
 
+// Held gives what is left of a file in its rewritten form.
+func (s *shelf) Held(off int64) []byte {
+	if s.undo == nil {
+		return nil
+	}
+	i, found := slices.BinarySearch(s.starts, off)
+	if !found {
+		i--
+	}
+	for s.starts[i+1] == off { // empty files
+		i++
+	}
+	b := s.undo.base(i)
+	return b[min(off-s.starts[i], int64(len(b))):]
+}
+
 func (s *shelf) ReadAt(p []byte, off int64) (int, error) {
 	done := 0
 	for done < len(p) {

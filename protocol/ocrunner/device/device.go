@@ -8,8 +8,8 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/md5"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -43,6 +43,9 @@ type Device struct {
 	Version string // of the app
 	Patch   []byte // that runs now, nil for none
 	ID      string // for shares, "" for none
+	// Platform and Attributes are for conditions; none when empty.
+	Platform   string
+	Attributes map[string]string
 	// Trust is the root that the app shipped; with it only a patch that the publisher signed is taken. nil goes by the MD5.
 	Trust *sign.Trust
 	// Key opens encrypted patches: 32 bytes, held by the app; nil takes them as they are.
@@ -97,6 +100,12 @@ func (d *Device) Check(ctx context.Context) (Answer, error) {
 	if d.ID != "" {
 		q["deviceId"] = d.ID
 	}
+	if d.Platform != "" {
+		q["platform"] = d.Platform
+	}
+	if len(d.Attributes) > 0 {
+		q["attributes"] = d.Attributes
+	}
 	body, err := json.Marshal(q)
 	if err != nil {
 		return Answer{}, fmt.Errorf("encode question: %w", err)
@@ -139,7 +148,7 @@ func (d *Device) Fetch(ctx context.Context) (*Update, error) {
 	u := &Update{Answer: a}
 	whole := a.URL
 	if a.Patch != nil && a.Patch.Format == "bsdiff" && d.Patch != nil && a.SHA256 != "" && a.Size > 0 && a.Size <= MaxPatch {
-		patch, _, err := d.download(ctx, a.Patch.URL, u)
+		patch, _, err := d.download(ctx, a.Patch.URL, u, nil)
 		if err == nil {
 			var out bytes.Buffer
 			err = bsdiff.Apply(ctx, &out, bytes.NewReader(d.Patch), int64(len(d.Patch)), bytes.NewReader(patch), int64(len(patch)), a.Size)
@@ -154,7 +163,7 @@ func (d *Device) Fetch(ctx context.Context) (*Update, error) {
 	manifest := ""
 	if u.Patch == nil || d.Trust != nil { // the signed manifest goes along with the whole patch
 		if u.Patch == nil {
-			if u.Patch, manifest, err = d.download(ctx, whole, u); err != nil {
+			if u.Patch, manifest, err = d.download(ctx, whole, u, d.renew(a)); err != nil {
 				return nil, err
 			}
 		} else if manifest, err = d.manifest(ctx, whole); err != nil {
@@ -230,8 +239,20 @@ func (d *Device) manifest(ctx context.Context, link string) (string, error) {
 	return res.Header.Get("X-Slipstream-Manifest"), res.Body.Close()
 }
 
-// download follows a link, and goes on where it broke off.
-func (d *Device) download(ctx context.Context, link string, u *Update) (_ []byte, manifest string, err error) {
+// renew asks for another link to the patch that was promised.
+func (d *Device) renew(promised Answer) func(ctx context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		a, err := d.Check(ctx)
+		if err == nil && (!a.Update || a.MD5 != promised.MD5) {
+			err = errors.New("the service offers another patch meanwhile")
+		}
+		return a.URL, err
+	}
+}
+
+// download follows a link, and goes on where it broke off. When the link is over meanwhile, renew, if there is one, gives
+// the next.
+func (d *Device) download(ctx context.Context, link string, u *Update, renew func(ctx context.Context) (string, error)) (_ []byte, manifest string, err error) {
 	to, err := d.resolve(link)
 	if err != nil {
 		return nil, "", err
@@ -241,12 +262,25 @@ func (d *Device) download(ctx context.Context, link string, u *Update) (_ []byte
 	for range tries {
 		var more bool
 		have, etag, manifest, more, err = d.once(ctx, to, have, etag, u)
+		if errors.Is(err, errLink) && renew != nil {
+			if link, err = renew(ctx); err == nil {
+				to, err = d.resolve(link)
+			}
+			if err != nil {
+				return nil, "", fmt.Errorf("ask for another link: %w", err)
+			}
+			err, renew = errLink, nil
+			continue
+		}
 		if err == nil || !more || ctx.Err() != nil {
 			return have, manifest, err
 		}
 	}
 	return nil, "", err
 }
+
+// errLink says that a link leads nowhere any more.
+var errLink = errors.New("the link is over")
 
 var errTooLarge = errors.New("the patch is larger than allowed")
 
@@ -274,7 +308,11 @@ func (d *Device) once(ctx context.Context, to string, have []byte, etag string, 
 	case res.StatusCode == http.StatusPartialContent && strings.HasPrefix(res.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", len(have))):
 	default:
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 200))
-		return have, etag, manifest, false, fmt.Errorf("download: the service answered %d %s", res.StatusCode, text)
+		err := fmt.Errorf("download: the service answered %d %s", res.StatusCode, text)
+		if res.StatusCode == http.StatusForbidden || res.StatusCode == http.StatusNotFound {
+			err = fmt.Errorf("%w: %w", errLink, err)
+		}
+		return have, etag, manifest, false, err
 	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, MaxPatch+1-int64(len(have))))
 	u.Bytes += int64(len(b))
@@ -291,18 +329,19 @@ func (d *Device) once(ctx context.Context, to string, have []byte, etag string, 
 // KeySize is the size of a key of Encrypt and Decrypt, in bytes.
 const KeySize = 32
 
-// Encrypt seals a patch under a key that the app holds: AES-256-GCM (NIST SP 800-38D), a random nonce of 12 bytes, then
-// the ciphertext with its tag of 16. What is published, signed and named by its hash is the sealed file.
+// Encrypt seals a patch under a key that the app holds: AES-256-GCM (NIST SP 800-38D), a nonce of 12 bytes, then the
+// ciphertext with its tag of 16. The nonce is the beginning of HMAC-SHA-256 of the patch, so that the same patch makes the
+// same file again and no two patches share a nonce. What is published, signed and named by its hash is the sealed file.
 func Encrypt(key, plain []byte) ([]byte, error) {
 	aead, err := gcm(key)
 	if err != nil {
 		return nil, err
 	}
-	nonce := make([]byte, aead.NonceSize())
-	if _, err := rand.Read(nonce); err != nil {
-		return nil, fmt.Errorf("make nonce: %w", err)
-	}
-	return aead.Seal(nonce, nonce, plain, nil), nil
+	mac := hmac.New(sha256.New, key)
+	_, _ = io.WriteString(mac, "slipstream patch nonce\x00")
+	_, _ = mac.Write(plain)
+	nonce := mac.Sum(nil)[:aead.NonceSize()]
+	return aead.Seal(nonce[:len(nonce):len(nonce)], nonce, plain, nil), nil
 }
 
 // Decrypt opens what Encrypt sealed.

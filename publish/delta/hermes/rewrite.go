@@ -406,19 +406,19 @@ func (w *rewriter) bodies() []body {
 func (w *rewriter) instructions() {
 	var last [256]uint32 // by kind of operand
 	var count uint32     // of literals
+	lengths, numbered := &w.version.length, &w.version.numbered
 	for _, s := range w.bodies() {
 		last[functionID] = uint32(s.function)
 		end := s.end()
 		for at := s.at; at < end; {
 			code := w.b[at]
-			length := int(w.version.length[code])
+			length := int(lengths[code])
 			if length == 0 || at+length > end {
 				break
 			}
-			operandAt := at + 1
-			for _, o := range w.version.operands[code] {
+			for _, o := range numbered[code] {
+				operandAt := at + o.at
 				switch o.kind {
-				case plain, target:
 				case stringID:
 					w.renumber(operandAt, o.width)
 				case jumpTableAt:
@@ -431,7 +431,6 @@ func (w *rewriter) instructions() {
 					last[o.kind] = w.step(operandAt, o.width, last[o.kind])
 					w.note(o.kind, last[o.kind], count)
 				}
-				operandAt += int(o.width)
 			}
 			at += length
 		}

@@ -30,7 +30,14 @@ const (
 type version struct {
 	names    [256]string
 	operands [256][]operand
-	length   [256]byte // bytes, with the opcode
+	numbered [256][]placed // of the operands those that the rewriting cares for
+	length   [256]byte     // bytes, with the opcode
+}
+
+// placed is an operand and where it is in its instruction.
+type placed struct {
+	operand
+	at int
 }
 
 // versionOf gives the description of a version of the bytecode, or nil.
@@ -62,6 +69,9 @@ func parseVersion(text string) *version {
 				o.kind = f[0]
 			}
 			v.operands[code] = append(v.operands[code], o)
+			if o.kind != plain && o.kind != target {
+				v.numbered[code] = append(v.numbered[code], placed{o, int(v.length[code])})
+			}
 			v.length[code] += o.width
 		}
 	}

@@ -73,6 +73,7 @@ func (s *sink) Write(p []byte) (int, error) {
 func apply(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Reader, w io.Writer, l Limits, ends []int64) (Info, error) {
 	src, out := &source{ctx: ctx, r: patch, left: largest(l.NewSize)}, &sink{w: w}
 	base := &pages{r: old, size: oldSize}
+	base.held, _ = old.(Held)
 	in, err := applyTo(ctx, base, bufio.NewReaderSize(src, 16<<10), out, l, ends)
 	switch {
 	case err == nil:

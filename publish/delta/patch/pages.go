@@ -5,9 +5,17 @@ import (
 	"io"
 )
 
+// Held is an old side that has some of its bytes in memory. They are used where they are, without a copy.
+type Held interface {
+	// Held gives the bytes from off on that are in memory, as far as they go; none means that they must be read. They do
+	// not change.
+	Held(off int64) []byte
+}
+
 // pages reads old at random places through a few cached pieces.
 type pages struct {
 	r      io.ReaderAt
+	held   Held // nil: nothing is
 	size   int64
 	cached [pageCount]page
 	err    error // of reading
@@ -21,11 +29,16 @@ type page struct {
 const (
 	pageLog   = 15
 	pageSize  = 1 << pageLog
-	pageCount = 32
+	pageCount = 64 // a bundle of 2 MB is read once
 )
 
-// at gives the bytes of old from pos to the end of its page. pos must lie inside. They are valid until the next call.
+// at gives bytes of old from pos on: to the end of its page, or as many as are held. pos must lie inside. They are valid until the next call.
 func (p *pages) at(pos int64) ([]byte, error) {
+	if p.held != nil {
+		if b := p.held.Held(pos); len(b) > 0 {
+			return b, nil
+		}
+	}
 	n := pos >> pageLog
 	c := &p.cached[n%pageCount]
 	if c.number != n+1 {

@@ -126,8 +126,8 @@ func (p *Pair) Diff(ctx context.Context, o Options) ([]byte, Stats, error) {
 	return p.diff(ctx, o)
 }
 
-// Apply writes to w what patch makes of old. It reads patch once, from front to end, old at random places and nothing
-// of w; memory is bounded by the limits, whatever the sizes. What it writes must be compared with the signed hash by the
+// Apply writes to w what patch makes of old, which may be Held. It reads patch once, from front to end, old at random
+// places and nothing of w; memory is bounded by the limits, whatever the sizes. What it writes must be compared with the signed hash by the
 // caller: a patch against another old gives other bytes, or an error, and never more than l.NewSize bytes. A patch that
 // is damaged, truncated, extended or beyond the limits is a *slipstream.Refusal with reason container_invalid. Errors
 // of old, patch and w are returned wrapped.

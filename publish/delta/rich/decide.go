@@ -77,11 +77,7 @@ func (m *model) decide(d *decider, bit int) int {
 		v := *c & 0xffff
 		r := &refine[i<<9|int(v&15)<<5|int(v>>11)]
 		cell[i], slot[i] = c, r
-		x := int32(stretch[*r>>4])
-		if v&15 == 0 {
-			x = 0
-		}
-		in[i] = x
+		in[i] = int32(stretch[*r>>4]) & used(counter(v))
 	}
 	p := min(max(d.b.predict(), 4), 65532)
 	bit = m.ar.bit(bit, p)
@@ -292,9 +288,10 @@ func (m *model) jump(jump, n int) int {
 	return jump
 }
 
-func wordByte(b byte) bool {
-	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '_' || b == '$' || b >= 128
-}
+// wordBytes are the letters, digits, _, $ and all from 128 on, a bit for each.
+var wordBytes = [4]uint64{0x03ff001000000000, 0x07fffffe87fffffe, 1<<64 - 1, 1<<64 - 1}
+
+func wordByte(b byte) bool { return wordBytes[b>>6]>>(b&63)&1 != 0 }
 
 // dword is the word of four bytes of old that op is in.
 func (m *model) dword() uint32 {

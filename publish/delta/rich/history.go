@@ -68,33 +68,69 @@ func (t *history) prime(m *model) {
 		return
 	}
 	t.primed = true
-	last := uint64(0)
-	pos := 0
-	logs := log(len(t.index[0])) - 1
-	for pos < min(m.oldSize, maxPrimed) && m.err == nil {
-		b, err := m.src.Page(pos)
+	pieces, done := make(chan piece), make(chan struct{})
+	go func() {
+		for p := range pieces {
+			t.followers(p)
+			done <- struct{}{}
+		}
+		close(done)
+	}()
+	for p := (piece{}); p.at < min(m.oldSize, maxPrimed); {
+		b, err := m.src.Page(p.at)
+		if err == nil {
+			err = m.ctx.Err()
+		}
 		if err != nil {
 			m.fail(err)
-			return
+			break
 		}
-		if err := m.ctx.Err(); err != nil {
-			m.fail(err)
-			return
-		}
-		for _, c := range b[:min(len(b), primeStep)] {
-			t.after1[byte(last)] = t.after1[byte(last)]<<8 | uint32(c)
-			t.after2[last&0xffff] = t.after2[last&0xffff]<<8 | uint32(c)
-			s := t.slot3(uint32(last))
-			t.after3[s] = t.after3[s]<<8 | uint32(c)
-			last = last<<8 | uint64(c)
-			pos++
-			t.index[0][key(last, spans[0], logs)] = uint32(pos)
-			t.index[1][key(last, spans[1], logs)] = uint32(pos)
-			if k := pos & 3; k >= 2 {
-				t.index[2][key(last, k, logs)] = uint32(pos)
-			}
+		p.b = b[:min(len(b), primeStep)]
+		pieces <- p
+		p.last = t.places(p)
+		p.at += len(p.b)
+		<-done
+	}
+	close(pieces)
+	<-done
+}
+
+// piece is a part of old.
+type piece struct {
+	b    []byte
+	at   int    // its place
+	last uint64 // the bytes in front of it
+}
+
+// followers learns what follows what.
+func (t *history) followers(p piece) {
+	after1, after2, after3 := (*[1 << 8]uint32)(t.after1), (*[1 << 16]uint32)(t.after2), (*[1 << after3Log]uint32)(t.after3)
+	last := uint32(p.last)
+	for _, c := range p.b {
+		a1, a2, a3 := &after1[byte(last)], &after2[uint16(last)], &after3[t.slot3(last)]
+		*a1 = *a1<<8 | uint32(c)
+		*a2 = *a2<<8 | uint32(c)
+		*a3 = *a3<<8 | uint32(c)
+		last = last<<8 | uint32(c)
+	}
+}
+
+// places learns where bytes are, and gives the last ones.
+func (t *history) places(p piece) uint64 {
+	logs := log(len(t.index[0])) - 1
+	size := 1 << logs
+	long, short, word := t.index[0][:size], t.index[1][:size], t.index[2][:size]
+	last, pos := p.last, uint32(p.at)
+	for _, c := range p.b {
+		last = last<<8 | uint64(c)
+		pos++
+		long[key(last, spans[0], logs)] = pos
+		short[key(last, spans[1], logs)] = pos
+		if k := pos & 3; k >= 2 {
+			word[key(last, int(k), logs)] = pos
 		}
 	}
+	return last
 }
 
 // byteAt reads from old or from new text.

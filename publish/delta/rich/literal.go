@@ -99,11 +99,7 @@ func (m *model) codeBit(bit int, node uint32, i uint) int {
 		v := *c
 		r := &refine[k<<9|int(v&15)<<5|int(v>>11)]
 		cell[k], slot[k] = c, r
-		x := int32(stretch[*r>>4])
-		if v&15 == 0 {
-			x = 0
-		}
-		in[k] = x
+		in[k] = int32(stretch[*r>>4]) & used(v)
 	}
 	lens := [3]int{}
 	for k := range l.match {

@@ -258,14 +258,13 @@ func (m *model) skip() bool {
 	} else {
 		c := m.covers[m.cover]
 		limit = min(limit, max(0, c.New+c.Len-m.np))
+		limit = alike(m.new[m.np:m.np+limit], m.view[m.o:m.o+limit])
 	}
-	n := 0
+	n := m.track.cold(m.view, m.o, m.op, limit)
 	for n < limit && !m.track.hot(m.view, m.o+n, m.op+n) {
-		if m.mode == scanning && m.new[m.np+n] != m.view[m.o+n] {
-			break
-		}
 		m.track.same(m.op + n)
 		n++
+		n += m.track.cold(m.view, m.o+n, m.op+n, limit-n)
 	}
 	if n == 0 {
 		return false
@@ -291,6 +290,16 @@ func (m *model) skip() bool {
 		m.flush()
 	}
 	return true
+}
+
+// alike counts the bytes at the front that are the same in two slices of one length.
+func alike(a, b []byte) int {
+	for i, c := range a {
+		if b[i] != c {
+			return i
+		}
+	}
+	return len(a)
 }
 
 // newGap codes how many quiet places there are before the next change at one.

@@ -8,6 +8,9 @@ const freshCounter = 2048 << 4
 // rates are what a counter learns from a decision, in 1/65536, by how often it was used.
 var rates = [16]int32{32768, 21845, 16384, 13107, 10922, 9362, 8192, 7281, 6553, 5957, 5461, 5041, 4681, 4369, 4096, 3640}
 
+// used is a mask: all ones for a counter that was used before, else zero.
+func used(v counter) int32 { return -(int32(v&15+15) >> 4) }
+
 func learnt(v counter, bit int) counter {
 	n := v & 15
 	p := int32(v >> 4)

@@ -129,6 +129,16 @@ func (t Tree) rewrittenBase(base io.ReaderAt, chosen []int, pairs []pair) (io.Re
 	return o, olds, nil
 }
 
+// Held gives what is left of the other bytes of a file.
+func (o *overlay) Held(at int64) []byte {
+	for _, p := range o.parts {
+		if k := at - p.at; k >= 0 && k < int64(len(p.bytes)) {
+			return p.bytes[k:]
+		}
+	}
+	return nil
+}
+
 func (o *overlay) ReadAt(p []byte, at int64) (int, error) {
 	n, err := o.ReaderAt.ReadAt(p, at)
 	end := at + int64(n)

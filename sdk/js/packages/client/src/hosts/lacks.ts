@@ -1,0 +1,15 @@
+// What a host lacks is said by name when it starts, not found out later.
+
+/** Something that the platform does not have, and what is different without it. */
+export interface Lack {
+  capability: string;
+  effect: string;
+}
+
+/** The client cannot run here: the platform lacks something that nothing can replace. */
+export class MissingCapability extends Error {
+  constructor(readonly host: string, readonly capability: string, hint: string) {
+    super(`the ${host} host lacks ${capability}: ${hint}`);
+    this.name = "MissingCapability";
+  }
+}
