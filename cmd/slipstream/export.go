@@ -18,6 +18,7 @@ type exportFlags struct {
 	channels, platforms []string
 	url                 string
 	every               time.Duration
+	files               bool
 }
 
 func newExportCommand(t *tool) *cobra.Command {
@@ -26,7 +27,9 @@ func newExportCommand(t *tool) *cobra.Command {
 		Use:   "export DIR --app APP",
 		Short: "Write everything that a channel's devices need as static files",
 		Long: `Write everything that a channel's devices need as static files, laid out like the paths of the server, so that a
-plain bucket or web server can serve a whole fleet: signed states, roots, manifests, containers and blobs.
+plain bucket or web server can serve a whole fleet: signed states, roots, manifests, blobs, and all containers that the
+server has made, patches among them, with their lists. --files adds every file of a release under its own path, for web
+pages; it shares the disk with its blob.
 
 Run it again after every change, or with --every: only what is new is fetched, files are replaced whole, and the
 states come last, so that a device never sees a state whose releases are not there yet. Serve states with a short
@@ -41,6 +44,7 @@ and reports still need the server.`,
 	c.Flags().StringSliceVar(&f.channels, "channel", []string{slipstream.DefaultChannel}, "a channel; may be repeated")
 	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "a platform beside the well-known ones; may be repeated")
 	c.Flags().StringVar(&f.url, "server", "", "server address (default: SLIPSTREAM_URL, or what login and serve wrote)")
+	c.Flags().BoolVar(&f.files, "files", false, "files by their paths too, for web pages (v1/apps/APP/files/…)")
 	c.Flags().DurationVar(&f.every, "every", 0, "go on and export again after this time")
 	return c
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +31,9 @@ type origin struct {
 	paths map[string][]byte
 	asked []string
 	root  []byte
+	last  *slipstream.Manifest // the release before
+	base  map[string]string
+	from  slipstream.Digest
 }
 
 func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -122,12 +126,43 @@ func (o *origin) release(seq int64, files map[string]string) slipstream.Rollout 
 	}
 	c := slipstream.Container{Codec: delta.CodecFull, Size: int64(full.Len()), SHA256: bytesDigest(full.Bytes())}
 	o.put("/v1/containers/"+string(c.SHA256), full.Bytes())
-	list, err := json.Marshal([]slipstream.Container{c})
+	containers := []slipstream.Container{c}
+	if o.last != nil {
+		containers = append(containers, o.patch(m, files))
+	}
+	o.last, o.base, o.from = m, files, digest
+	list, err := json.Marshal(containers)
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	o.put("/v1/releases/"+string(digest)+"/containers", list)
 	return slipstream.Rollout{ID: fmt.Sprintf("ro_%d", seq), Manifest: digest, Seq: seq, Version: m.Version, Size: m.Size(), Runtime: m.Runtime, To: slipstream.FullShare}
+}
+
+// patch makes the container from the release before.
+func (o *origin) patch(m *slipstream.Manifest, files map[string]string) slipstream.Container {
+	o.t.Helper()
+	open := func(files map[string]string) func(slipstream.File) (io.ReadCloser, error) {
+		return func(f slipstream.File) (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader(files[f.Path])), nil
+		}
+	}
+	made, err := delta.EncodeDeltas(o.t.Context(), []string{delta.CodecRich}, o.last, m, open(o.base), open(files), delta.DeltaOptions{})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	c := slipstream.Container{From: o.from, Codec: delta.CodecRich, Size: int64(len(made[0].Container)), SHA256: bytesDigest(made[0].Container)}
+	o.put("/v1/containers/"+string(c.SHA256), made[0].Container)
+	return c
+}
+
+// page is a file of some size that ends with a word.
+func page(word string) string {
+	var b strings.Builder
+	for i := range 100 {
+		b.WriteString(string(bytesDigest([]byte{byte(i)})))
+	}
+	return b.String() + word
 }
 
 func (o *origin) state(platform string, epoch int64, rollouts ...slipstream.Rollout) {
@@ -153,7 +188,7 @@ func runExport(t *testing.T, args ...string) (exported, int, string) {
 
 func TestADeviceLivesOnExportedFilesAlone(t *testing.T) {
 	o := newOrigin(t)
-	first := o.release(1, map[string]string{"main.js": "one", "a.txt": "same"})
+	first := o.release(1, map[string]string{"main.js": page("one"), "a.txt": "same"})
 	o.state("any", 10, first)
 	o.state("ios", 10, first)
 	server := httptest.NewServer(o)
@@ -185,7 +220,7 @@ func TestADeviceLivesOnExportedFilesAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(filepath.Join(launch.Packages["main"].Dir, "main.js"))
-		if err != nil || string(got) != content {
+		if err != nil || string(got) != page(content) {
 			t.Errorf("the device runs %q, want %q: %v", got, content, err)
 		}
 		if err := launch.Close(context.Background()); err != nil {
@@ -202,16 +237,34 @@ func TestADeviceLivesOnExportedFilesAlone(t *testing.T) {
 	if n := o.fetched("/v1/blobs/"); n != 0 {
 		t.Errorf("a second run fetched %d blobs", n)
 	}
-	second := o.release(2, map[string]string{"main.js": "two", "a.txt": "same", "b.txt": ""})
+	second := o.release(2, map[string]string{"main.js": page("two"), "a.txt": "same", "b.txt": ""})
 	o.state("any", 11, second)
 	if done, code, errs = runExport(t, args...); code != exitOK {
 		t.Fatal(errs)
 	}
-	// The new main.js, the empty b.txt, a container, a list, a manifest and a state.
-	if done.Files != 6 {
-		t.Errorf("the third run wrote %d files, want 6", done.Files)
+	// The new main.js, the empty b.txt, two containers, a list, a manifest and a state.
+	if done.Files != 7 {
+		t.Errorf("the third run wrote %d files, want 7", done.Files)
 	}
 	runs("1.2.0", "two")
+
+	if last := device.Pending(); !slices.ContainsFunc(last, func(e slipstream.Event) bool { return e.Codec == delta.CodecRich }) {
+		t.Error("the device did not take the patch")
+	}
+	byPath := append(args, "--files")
+	for _, wrote := range []int{5, 0} { // of two releases
+		if done, code, errs = runExport(t, byPath...); code != exitOK || done.Files != wrote {
+			t.Errorf("exit code %d, %d files by path, want %d: %s", code, done.Files, wrote, errs)
+		}
+	}
+	r, err := http.Get(static.URL + "/v1/apps/shop/files/main/" + string(second.Manifest) + "/main.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if got, err := io.ReadAll(r.Body); err != nil || string(got) != page("two") {
+		t.Errorf("by its path a file is %q: %v", got, err)
+	}
 
 	if leftovers, _ := filepath.Glob(filepath.Join(dir, "v1", "*", ".*")); len(leftovers) != 0 {
 		t.Errorf("temporary files stay: %v", leftovers)

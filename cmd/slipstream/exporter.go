@@ -39,6 +39,7 @@ type exporter struct {
 	dir, base           string
 	app                 string
 	channels, platforms []string
+	files               bool // by their paths too
 	client              *http.Client
 
 	mu   sync.Mutex
@@ -58,7 +59,7 @@ func newExporter(dir, base string, f *exportFlags) (*exporter, error) {
 	}
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: 30 * time.Second, MaxIdleConnsPerHost: exportWorkers, DisableCompression: true}
 	return &exporter{dir: dir, base: strings.TrimSuffix(base, "/"), app: f.app, channels: f.channels, platforms: platforms,
-		client: &http.Client{Transport: transport}}, nil
+		files: f.files, client: &http.Client{Transport: transport}}, nil
 }
 
 // run copies everything once. States are fetched first and written last, so that whatever a state names is there
@@ -184,6 +185,11 @@ func (e *exporter) release(ctx context.Context, d slipstream.Digest) error {
 	}
 	if err := group.Wait(); err != nil {
 		return err
+	}
+	if e.files {
+		if err := e.byPath(d, &m); err != nil {
+			return err
+		}
 	}
 	if err := e.put(path, raw); err != nil {
 		return err

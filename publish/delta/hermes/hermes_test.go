@@ -56,15 +56,53 @@ func differing(t *testing.T, old, new []byte) int {
 
 func TestWhatFollowsFromTheChangeIsGone(t *testing.T) {
 	t.Parallel()
-	old, new := file(t, "one.hbc"), file(t, "two.hbc")
-	base, ok := Base(old)
-	rewritten, ok2 := Rewrite(old, new)
-	if !ok || !ok2 {
-		t.Fatal("it is not rewritten")
+	for _, version := range []string{"", "-94", "-90", "-89"} {
+		old, new := file(t, "one"+version+".hbc"), file(t, "two"+version+".hbc")
+		base, ok := Base(old)
+		rewritten, ok2 := Rewrite(old, new)
+		if !ok || !ok2 {
+			t.Fatalf("one%s.hbc is not rewritten", version)
+		}
+		plain, less := differing(t, old, new), differing(t, base, rewritten)
+		if less*3 > plain*2 {
+			t.Errorf("one%s.hbc: %d bytes differ, %d once they are rewritten", version, plain, less)
+		}
+		back, err := Restore(old, rewritten)
+		if err != nil || !bytes.Equal(back, new) {
+			t.Errorf("two%s.hbc does not come back: %v", version, err)
+		}
+		if version != "" {
+			if _, ok := Rewrite(file(t, "one.hbc"), new); ok {
+				t.Errorf("two%s.hbc is rewritten against another version", version)
+			}
+		}
 	}
-	plain, less := differing(t, old, new), differing(t, base, rewritten)
-	if less*3 > plain*2 {
-		t.Errorf("%d bytes differ, %d once they are rewritten", plain, less)
+}
+
+// Every function of a real file ends where its instructions do, or its padding and jump tables begin: an instruction of
+// another length would lead into the middle of another.
+func TestInstructionsOfEveryVersionAreKnown(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"two.hbc", "two-94.hbc", "two-90.hbc", "two-89.hbc"} {
+		w, err := newRewriter(file(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range w.bodies() {
+			last, at := "", s.at
+			for end := s.end(); at < end; at += int(w.version.length[w.b[at]]) {
+				code := w.b[at]
+				if last = w.version.names[code]; last == "" {
+					t.Fatalf("%s: opcode %d in function %d is not known", name, code, s.function)
+				}
+				if last == "SwitchImm" {
+					end = min(end, at+int(w.number(at+2, 4))&^3)
+				}
+			}
+			if s.end()-at >= 4 && last == "" || at > s.end() {
+				t.Errorf("%s: function %d ends at %d, its instructions at %d", name, s.function, s.end(), at)
+			}
+		}
 	}
 }
 

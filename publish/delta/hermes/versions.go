@@ -45,11 +45,27 @@ func versionOf(n uint32) *version {
 	switch n {
 	case 96:
 		return parseVersion(instructions96)
+	case 94:
+		return parseVersion(instructions96 + directEval94)
+	case 89, 90:
+		return parseVersion(instructions96 + directEval94).without(53).without(51)
 	}
 	return nil
 }
 
-// parseVersion reads lines of opcode, name and operands. An operand is the number of its bytes, with its kind before it
+// directEval94 is the only instruction that versions up to 94 were seen to write in another way than 96.
+const directEval94 = "94 DirectEval 1 1\n"
+
+// without gives the version in which one opcode is not there yet, and those behind it are one less. Versions 89 and 90 lack
+// two of 94; their listings and files agree in all else.
+func (v *version) without(code int) *version {
+	for k := code; k < 255; k++ {
+		v.names[k], v.length[k], v.operands[k], v.numbered[k] = v.names[k+1], v.length[k+1], v.operands[k+1], v.numbered[k+1]
+	}
+	return v
+}
+
+// parseVersion reads lines of opcode, name and operands; the last line of an opcode counts. An operand is the number of its bytes, with its kind before it
 // unless it is plain.
 func parseVersion(text string) *version {
 	v := &version{}
@@ -63,6 +79,7 @@ func parseVersion(text string) *version {
 			return nil
 		}
 		v.names[code], v.length[code] = fields[1], 1
+		v.operands[code], v.numbered[code] = nil, nil
 		for _, f := range fields[2:] {
 			o := operand{plain, f[len(f)-1] - '0'}
 			if len(f) == 2 {
