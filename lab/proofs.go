@@ -20,6 +20,7 @@ func Proofs() []Proof {
 		load(),
 		fuzzers(),
 		deltas(),
+		adapters(),
 		liars(),
 		capsHold(),
 		killWhileSteering(),
