@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"github.com/slipstream-ota/slipstream/api"
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/blob"
+	"github.com/slipstream-ota/slipstream/client"
 	"github.com/slipstream-ota/slipstream/deliver"
 	"github.com/slipstream-ota/slipstream/internal/config"
 	"github.com/slipstream-ota/slipstream/internal/httpx"
@@ -78,18 +80,56 @@ type opened struct {
 	spool *api.Spool
 	// sealer keeps what only this server may read.
 	sealer *seal.Sealer
+	lock   io.Closer // of the data folder, nil with a database that many servers may share
+}
+
+// lockFile is held in the data folder by the server of a SQLite database.
+const lockFile = "serve.lock"
+
+// holdData keeps a second server off a SQLite database: it would take the local token over, and know nothing of what the
+// first one changes.
+func (c *serveConfig) holdData() (io.Closer, error) {
+	path := c.sqlitePath()
+	if path == "" {
+		return nil, nil
+	}
+	name := filepath.Join(filepath.Dir(path), lockFile)
+	lock, err := client.Disk{}.TryLock(name)
+	if errors.Is(err, client.ErrLocked) {
+		return nil, slipstream.Hint(fmt.Errorf("another server runs on %s: %w", filepath.Dir(path), err),
+			"stop it, or give this one another --data; several servers share one database with --database postgres://…")
+	}
+	if err != nil {
+		return nil, slipstream.Hint(fmt.Errorf("hold the data folder: %w", err), "check that this user may write to %s", filepath.Dir(path))
+	}
+	return lock, nil
+}
+
+// close gives back what open took, the data folder last.
+func (o *opened) close() error {
+	err := o.store.Close()
+	if o.lock != nil {
+		err = errors.Join(err, o.lock.Close())
+	}
+	return err
 }
 
 func (c *serveConfig) open(ctx context.Context) (o opened, err error) {
 	if err := os.MkdirAll(filepath.Join(c.data, tempFolder), 0o700); err != nil {
 		return o, slipstream.Hint(fmt.Errorf("make data folder: %w", err), "check that this user may write to %s, or choose another by --data", c.data)
 	}
+	if o.lock, err = c.holdData(); err != nil {
+		return o, err
+	}
 	if o.store, err = c.openStore(ctx, true); err != nil {
+		if o.lock != nil {
+			err = errors.Join(err, o.lock.Close())
+		}
 		return o, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, o.store.Close())
+			err = errors.Join(err, o.close())
 		}
 	}()
 	if o.blobs, err = c.openBlobs(ctx); err != nil {
@@ -139,7 +179,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	containers := cfg.builder(o)
 	news, err := cfg.teller(ctx, o, metrics)
 	if err != nil {
-		return nil, errors.Join(err, listener.Close(), o.store.Close())
+		return nil, errors.Join(err, listener.Close(), o.close())
 	}
 	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted(), ReportRate: cfg.reports.rate, Wanted: containers.Want,
 		Live: news.hub, Spread: rollout.SpreadOf, Caps: capsOf})
@@ -153,7 +193,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	resignOnce(ctx, changes, cfg.log)
 	r := &runningServer{url: urlOf(listener), metrics: news.url(), done: make(chan struct{})}
 	if err := t.announce(ctx, cfg, r, tokens); err != nil {
-		return nil, errors.Join(err, listener.Close(), news.close(), o.store.Close())
+		return nil, errors.Join(err, listener.Close(), news.close(), o.close())
 	}
 
 	// Two lives: requests stop first; what they hand their work to stops when the last of them is over.
@@ -178,7 +218,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	context.AfterFunc(failed, stop) // one part that cannot go on stops all
 	go func() {
 		defer close(r.done)
-		r.err = errors.Join(group.Wait(), o.store.Close())
+		r.err = errors.Join(group.Wait(), o.close())
 		stop()
 		finish()
 	}()

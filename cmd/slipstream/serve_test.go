@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/api"
+	"github.com/slipstream-ota/slipstream/client"
 	"github.com/slipstream-ota/slipstream/internal/config"
 	"github.com/slipstream-ota/slipstream/sign"
 )
@@ -49,6 +51,30 @@ func startTestServer(t *testing.T, tool *tool, f serveFlags) *runningServer {
 		}
 	})
 	return s
+}
+
+func TestASecondServerOnTheDataFolderIsRefused(t *testing.T) {
+	tool := testTool(t)
+	data := t.TempDir()
+	s := startTestServer(t, tool, serveFlags{data: data})
+	saved, err := os.ReadFile(tool.env.Folder().ServerFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := tool.serveConfig(serveFlags{data: data, listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tool.startServer(t.Context(), cfg); !errors.Is(err, client.ErrLocked) || !strings.Contains(slipstream.HintOf(err), "--data") {
+		t.Errorf("%v, hint %q", err, slipstream.HintOf(err))
+	}
+	if now, err := os.ReadFile(tool.env.Folder().ServerFile()); err != nil || !bytes.Equal(now, saved) {
+		t.Errorf("the first one's token was replaced: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	startTestServer(t, tool, serveFlags{data: data})
 }
 
 func TestASecondServerOnThePortIsToldWhatToDo(t *testing.T) {
