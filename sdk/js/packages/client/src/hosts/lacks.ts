@@ -1,4 +1,5 @@
 // What a host lacks is said by name when it starts, not found out later.
+import { Refusal } from "../words/reasons.js";
 
 /** Something that the platform does not have, and what is different without it. */
 export interface Lack {
@@ -7,9 +8,9 @@ export interface Lack {
 }
 
 /** The client cannot run here: the platform lacks something that nothing can replace. */
-export class MissingCapability extends Error {
+export class MissingCapability extends Refusal {
+  override readonly name: string = "MissingCapability";
   constructor(readonly host: string, readonly capability: string, hint: string) {
-    super(`the ${host} host lacks ${capability}: ${hint}`);
-    this.name = "MissingCapability";
+    super("host_incapable", `the ${host} host`, `it lacks ${capability}: ${hint}`);
   }
 }
