@@ -1,6 +1,6 @@
 // The parts of Metro that are used, loaded from the app's own node_modules so that app and build have one Metro.
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 export interface MetroModule {
   path: string;
@@ -70,7 +70,7 @@ export class Metro {
 
   async config(file?: string): Promise<MetroConfig> {
     const { loadConfig } = this.load("metro") as { loadConfig(args: object): Promise<MetroConfig> };
-    return loadConfig({ cwd: this.projectRoot, ...(file ? { config: file } : {}) });
+    return loadConfig({ cwd: this.projectRoot, ...(file ? { config: resolve(this.projectRoot, file) } : {}) });
   }
 
   server(config: MetroConfig): Server {

@@ -91,7 +91,7 @@ export function duplicates(ledgers: Ledger[]): string[] {
   for (const ledger of ledgers) {
     if (ledger.package === BASE) continue;
     for (const path of Object.values(ledger.modules)) {
-      const name = /(?:^|\/)node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*\/node_modules\/)/.exec(path)?.[1] ?? path;
+      const name = /(?:^|\/)node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!(?:.*\/)?node_modules\/)/.exec(path)?.[1] ?? path;
       holders.set(name, (holders.get(name) ?? new Set()).add(ledger.package));
     }
   }

@@ -92,6 +92,7 @@ export class Phone {
       RN$useAlwaysAvailableJSErrorHandling: true,
       RN$handleException: (error: unknown) => { this.errors.push(error); return true; },
       __turboModuleProxy: nativeModule,
+      __nativeComponentRegistry__hasComponent: () => true,
       nativeFabricUIManager: this.views.manager,
       ...globals,
     });

@@ -35,8 +35,8 @@ function isInstalled(wanted: string, found: string): boolean {
 export class Workshop {
   readonly folder = mkdtempSync(join(tmpdir(), "slipstream-metro-"));
 
-  /** A checkout of the example at this path. */
-  checkout(path: string): string {
+  /** A checkout of the example at this path, with these files (path → text) besides. */
+  checkout(path: string, files: Record<string, string> = {}): string {
     const root = join(this.folder, path);
     mkdirSync(dirname(root), { recursive: true });
     try {
@@ -50,6 +50,10 @@ export class Workshop {
     mkdirSync(linked, { recursive: true });
     cpSync(join(plugin, "package.json"), join(linked, "package.json"));
     for (const part of ["esm", "cjs"]) cpSync(join(plugin, "dist", part), join(linked, "dist", part), { recursive: true });
+    for (const [file, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(root, file)), { recursive: true });
+      writeFileSync(join(root, file), text);
+    }
     return root;
   }
 
