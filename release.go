@@ -89,6 +89,22 @@ func (m *Manifest) MayFallBackTo(d Digest) bool {
 	return false
 }
 
+// MetaAdapter is the key in an unsigned manifest's meta that names the protocol which the release came in through.
+const MetaAdapter = "adapter"
+
+// Adapter names the foreign protocol that a release came in through, "" for one that a publisher signed. An adapter-only
+// release has no envelope: it is offered to that protocol's clients alone and never named in a state.
+func (r *Release) Adapter() string {
+	if len(r.Envelope) > 0 || r.Manifest == nil {
+		return ""
+	}
+	var name string
+	if raw := r.Manifest.Meta[MetaAdapter]; raw == nil || json.Unmarshal(raw, &name) != nil {
+		return ""
+	}
+	return name
+}
+
 // Release is a manifest as a store keeps it: named, signed, accepted.
 type Release struct {
 	Digest    Digest

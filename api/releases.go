@@ -117,7 +117,7 @@ func (o offers) describe(r *slipstream.Release) publish.ReleaseInfo {
 	m := r.Manifest
 	info := publish.ReleaseInfo{Digest: r.Digest, App: m.App, Package: m.Package, Platform: m.Platform, Runtime: m.Runtime, Seq: m.Seq,
 		Version: m.Version, Entry: m.Entry, Files: len(m.Files), Size: m.Size(), Created: m.Created, Published: r.Published, Notes: r.Notes,
-		Embedded: r.Embedded, Data: m.Data}
+		Embedded: r.Embedded, Data: m.Data, AdapterOnly: r.Adapter()}
 	for i, c := range o.channels {
 		pp := o.policies[i].Packages[m.Package]
 		if pp == nil {
@@ -200,6 +200,9 @@ func (s *Server) release(ctx context.Context, app, ref string) (publish.Release,
 			return err
 		}
 		out = publish.Release{ReleaseInfo: o.describe(r), Envelope: r.Envelope}
+		if out.AdapterOnly != "" {
+			out.Unsigned = r.Manifest
+		}
 		out.Containers, err = tx.Containers().List(ctx, d)
 		return err
 	})

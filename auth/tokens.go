@@ -67,6 +67,57 @@ type Spec struct {
 
 // Create makes a token and gives its secret, which is never shown again.
 func (t *Tokens) Create(ctx context.Context, by string, s Spec) (store.Token, string, error) {
+	return t.create(ctx, by, "t", s)
+}
+
+// Reserve makes a token whose secret nobody knows: it keeps a name, role and scope for somebody who gets a secret later.
+// Its id begins with prefix.
+func (t *Tokens) Reserve(ctx context.Context, by, prefix string, s Spec) (store.Token, error) {
+	k, _, err := t.create(ctx, by, prefix, s)
+	return k, err
+}
+
+// Change gives a token another name or end; a zero time is none.
+func (t *Tokens) Change(ctx context.Context, by, id, name string, expires time.Time) (store.Token, error) {
+	if err := slipstream.CheckName("token", name); err != nil {
+		return store.Token{}, err
+	}
+	var out store.Token
+	err := t.store.Update(ctx, func(tx store.Tx) error {
+		all, err := tx.Tokens().List(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range all {
+			if k.ID != id {
+				continue
+			}
+			if k.Name == nameLocal || name == nameSystem || name == nameLocal {
+				return slipstream.Invalidf("the token name %q is the server's own", nameLocal)
+			}
+			if k.Name != name {
+				if err := free(ctx, tx, name); err != nil {
+					return err
+				}
+			}
+			detail, err := json.Marshal(map[string]any{"name": name, "before": k.Name, "expires": expires})
+			if err != nil {
+				return err
+			}
+			out = k
+			out.Name, out.Expires = name, expires
+			if err := tx.Tokens().Put(ctx, out); err != nil {
+				return err
+			}
+			_, err = tx.Log().Audit().Append(ctx, store.AuditEntry{At: t.now(), Actor: by, Action: "token.change", App: k.App, Target: id, Detail: detail})
+			return err
+		}
+		return fmt.Errorf("token %s: %w", id, slipstream.ErrNotFound)
+	})
+	return out, err
+}
+
+func (t *Tokens) create(ctx context.Context, by, prefix string, s Spec) (store.Token, string, error) {
 	if _, err := ParseRole(string(s.Role)); err != nil {
 		return store.Token{}, "", err
 	}
@@ -84,7 +135,7 @@ func (t *Tokens) Create(ctx context.Context, by string, s Spec) (store.Token, st
 	if err != nil {
 		return store.Token{}, "", err
 	}
-	return t.put(ctx, by, store.Token{ID: "t" + id, Name: s.Name, Role: string(s.Role), App: s.App, Created: now, Expires: s.Expires}, false)
+	return t.put(ctx, by, store.Token{ID: prefix + id, Name: s.Name, Role: string(s.Role), App: s.App, Created: now, Expires: s.Expires}, false)
 }
 
 // Reissue makes an owner's token with a fixed id and takes the former one of that id away: the token that `serve`

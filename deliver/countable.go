@@ -30,6 +30,9 @@ func countable(snap *snapshot, e *slipstream.Event) bool {
 	default:
 		return false
 	}
+	if snap.adapted {
+		return true
+	}
 	if e.Channel != "" && !snap.known[knownName{e.App, "channel", e.Channel}] {
 		return false
 	}

@@ -46,6 +46,8 @@ func (s *Server) Report(r *http.Request, events []slipstream.Event) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.take(r, snap, events)
+	adapted := *snap
+	adapted.adapted = true
+	_, err = s.take(r, &adapted, events)
 	return err
 }

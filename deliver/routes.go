@@ -201,6 +201,9 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return nil, err
 		}
+		if len(release.Envelope) == 0 {
+			return nil, fmt.Errorf("release %s has no signed manifest: %w", d.Short(), slipstream.ErrNotFound)
+		}
 		return release.Envelope, nil
 	})
 	if err != nil {

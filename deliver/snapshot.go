@@ -25,6 +25,8 @@ type snapshot struct {
 	caps   map[cappedRollout]places // that give places
 	// rollouts are those of all states: the ones that devices can enrol in.
 	rollouts map[rolloutOf]slipstream.Digest
+	// adapted is for what an adapter tells: it knows its channels and packages by itself, also before a state names them.
+	adapted bool
 }
 
 type stateKey struct{ app, channel, platform string }

@@ -267,6 +267,9 @@ func (k *Keeper) app(app store.App, options json.RawMessage, releases []*slipstr
 	var missing []*slipstream.Release
 	choosy, picks := k.protocol.(Choosy)
 	for _, r := range releases {
+		if only := r.Adapter(); only != "" && only != k.protocol.Name() {
+			continue
+		}
 		m := r.Manifest
 		i := &Item{Digest: r.Digest, Package: m.Package, Platform: m.Platform, Runtime: m.Runtime, Seq: m.Seq, Version: m.Version, Size: m.Size(),
 			Published: r.Published.Time, Notes: r.Notes, Rendition: made[r.Digest]}

@@ -99,12 +99,16 @@ type ReleaseInfo struct {
 	Channels  []string                `json:"channels,omitempty"` // whose rollouts name it, not withdrawn there
 	Withdrawn []string                `json:"withdrawn,omitempty"`
 	KeyIDs    []string                `json:"keyids,omitempty"` // that signed it
+	// AdapterOnly names the protocol whose clients alone are offered it: it came in through that protocol and has no
+	// signed manifest.
+	AdapterOnly string `json:"adapterOnly,omitempty"`
 }
 
 // Release is a release with its signed manifest and the containers that lead to it.
 type Release struct {
 	ReleaseInfo
 	Envelope   []byte                 `json:"envelope"`
+	Unsigned   *slipstream.Manifest   `json:"unsigned,omitempty"` // of an adapter-only release, instead of the envelope
 	Containers []slipstream.Container `json:"containers,omitempty"`
 	Work       []Work                 `json:"work,omitempty"`
 }

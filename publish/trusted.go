@@ -148,6 +148,7 @@ func (k Keyring) proven(ctx context.Context, server Server, t Target, s Standing
 			return p, err
 		}
 	}
+	s.Recent = slices.DeleteFunc(slices.Clone(s.Recent), func(r ReleaseInfo) bool { return r.AdapterOnly != "" }) // no ways back: nobody signed them
 	candidates := fallbacks(t, s.Recent)
 	look := candidates
 	if len(s.Recent) > 0 && (len(candidates) == 0 || candidates[0].Digest != s.Recent[0].Digest) {

@@ -333,8 +333,8 @@ func (s *Service) expired(ctx context.Context, tx store.Tx, spec CollectSpec) ([
 	return out, nil
 }
 
-// heldReleases are those that a state of the app names, those that a fallback edge of them names, and embedded ones:
-// shells in the field start from them.
+// heldReleases are those that a state of the app names, those that a fallback edge of them names, embedded ones,
+// which shells in the field start from, and those of adapters, which decide themselves how long they need them.
 func heldReleases(ctx context.Context, tx store.Tx, a store.App) (map[slipstream.Digest]bool, error) {
 	held := map[slipstream.Digest]bool{}
 	channels, err := tx.Channels().List(ctx, a.Name)
@@ -377,7 +377,7 @@ func heldReleases(ctx context.Context, tx store.Tx, a store.App) (map[slipstream
 		return nil, err
 	}
 	for _, r := range embedded {
-		if r.Embedded {
+		if r.Embedded || r.Adapter() != "" {
 			held[r.Digest] = true
 		}
 	}

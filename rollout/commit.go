@@ -117,25 +117,30 @@ func (s *Service) checkBlobs(ctx context.Context, c Commit) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	digests := make([]slipstream.Digest, len(m.Files))
-	for i, f := range m.Files {
+	return generation, s.checkStored(ctx, m.Files)
+}
+
+// checkStored makes sure that every file's blob is there, and as long as it should be.
+func (s *Service) checkStored(ctx context.Context, files []slipstream.File) error {
+	digests := make([]slipstream.Digest, len(files))
+	for i, f := range files {
 		digests[i] = f.SHA256
 	}
 	missing, err := s.Missing(ctx, digests)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if len(missing) > 0 {
-		return 0, slipstream.Hint(&MissingError{missing}, "publish again: only what is missing is uploaded")
+		return slipstream.Hint(&MissingError{missing}, "publish again: only what is missing is uploaded")
 	}
-	return generation, s.checkSizes(ctx, m)
+	return s.checkSizes(ctx, files)
 }
 
 // checkSizes makes sure that no file claims another size than its blob has: devices would refuse the release.
-func (s *Service) checkSizes(ctx context.Context, m *slipstream.Manifest) error {
+func (s *Service) checkSizes(ctx context.Context, files []slipstream.File) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelStats)
-	for _, f := range m.Files {
+	for _, f := range files {
 		g.Go(func() error {
 			info, err := s.blobs.Stat(ctx, f.SHA256)
 			if err != nil {
@@ -263,6 +268,9 @@ func (s *Service) putRelease(ctx context.Context, tx store.Tx, by string, app *s
 		return err
 	}
 	detail := map[string]any{"package": m.Package, "version": m.Version, "seq": m.Seq, "platform": m.Platform, "files": len(m.Files), "size": m.Size()}
+	if name := r.Adapter(); name != "" {
+		detail["adapterOnly"] = name
+	}
 	if err := s.audit(ctx, tx, by, "release.publish", m.App, string(r.Digest), detail, r.Published.Time); err != nil {
 		return err
 	}
@@ -279,6 +287,10 @@ func (s *Service) putRelease(ctx context.Context, tx store.Tx, by string, app *s
 // start is the verb of a new rollout, with what a release says of itself.
 func (e *edit) start(r *slipstream.Release, o Offer, id string) error {
 	m := r.Manifest
+	if name := r.Adapter(); name != "" {
+		return slipstream.Hint(fmt.Errorf("release %s is for clients of %s alone, nobody signed it: %w", m.Version, name, slipstream.ErrConflict),
+			"give it a manifest by `slipstream release sign`, or publish the tree")
+	}
 	if r.Embedded {
 		return fmt.Errorf("release %s only ships inside app binaries: %w", m.Version, slipstream.ErrConflict)
 	}

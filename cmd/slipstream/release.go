@@ -79,6 +79,9 @@ func where(r publish.ReleaseInfo) string {
 	if r.Embedded {
 		parts = append(parts, "(embedded)")
 	}
+	if r.AdapterOnly != "" {
+		parts = append(parts, "(adapter-only: "+r.AdapterOnly+")")
+	}
 	if len(parts) == 0 {
 		return "-"
 	}

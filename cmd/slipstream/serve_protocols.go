@@ -9,11 +9,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/deliver"
 	"github.com/slipstream-ota/slipstream/protocol"
 	"github.com/slipstream-ota/slipstream/protocol/codepush"
+	"github.com/slipstream-ota/slipstream/protocol/codepush/manage"
 	"github.com/slipstream-ota/slipstream/protocol/easyclick"
 	"github.com/slipstream-ota/slipstream/protocol/ocrunner"
+	"github.com/slipstream-ota/slipstream/rollout"
 	"github.com/slipstream-ota/slipstream/store"
 )
 
@@ -33,10 +36,11 @@ type foreign struct {
 	surfaces map[string]http.Handler
 	patches  *ocrunner.Server
 	bundles  *codepush.Server
+	bundling *manage.Server
 }
 
 // foreign puts the adapters on top of the device side.
-func (c *serveConfig) foreign(o opened, devices *deliver.Server) *foreign {
+func (c *serveConfig) foreign(o opened, devices *deliver.Server, changes *rollout.Service, tokens *auth.Tokens) *foreign {
 	var decider protocol.Decider = devices
 	bytes := devices.Handler()
 	f := &foreign{surfaces: map[string]http.Handler{}}
@@ -52,10 +56,10 @@ func (c *serveConfig) foreign(o opened, devices *deliver.Server) *foreign {
 	})
 	f.surfaces[easyclick.Name] = easyclick.New(easyclick.Config{Catalogue: keep(easyclick.Protocol{}), Decider: decider, Bytes: bytes, BaseURL: base, Log: c.log})
 	patches := keep(ocrunner.Protocol{})
-	tokens := ocrunner.NewTokens(o.links, o.store, nil, c.log)
+	links := ocrunner.NewTokens(o.links, o.store, nil, c.log)
 	increments := ocrunner.NewIncrements(patches, o.store, o.blobs, c.log)
-	f.running = append(f.running, tokens.Run, increments.Run)
-	f.patches = ocrunner.New(ocrunner.Config{Catalogue: patches, Decider: decider, Tokens: tokens, Bytes: bytes, Increments: increments,
+	f.running = append(f.running, links.Run, increments.Run)
+	f.patches = ocrunner.New(ocrunner.Config{Catalogue: patches, Decider: decider, Tokens: links, Bytes: bytes, Increments: increments,
 		RootApp: c.patchApp, RootChannel: c.patchChannel, Log: c.log})
 	f.surfaces[ocrunner.Name] = f.patches
 	keep(codepush.Protocol{})
@@ -63,6 +67,7 @@ func (c *serveConfig) foreign(o opened, devices *deliver.Server) *foreign {
 	f.running = append(f.running, book.Run)
 	f.bundles = codepush.New(codepush.Config{Book: book, Decider: decider, Reporter: devices, Running: codepush.Runs(o.store), Bytes: bytes, BaseURL: base, Log: c.log})
 	f.surfaces[codepush.Name] = f.bundles
+	f.bundling = manage.New(manage.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Sender: c.sender(), BaseURL: base, Log: c.log})
 	return f
 }
 
@@ -77,6 +82,9 @@ func (f *foreign) run(ctx context.Context) error {
 
 // surface gives the adapter that a path belongs to, or nil.
 func (f *foreign) surface(path string) http.Handler {
+	if f.bundling.Owns(path) {
+		return f.bundling
+	}
 	if f.patches.AtRoot(path) {
 		return f.patches
 	}

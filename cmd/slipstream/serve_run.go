@@ -185,7 +185,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 		Live: news.hub, Spread: rollout.SpreadOf, Caps: capsOf})
 	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Jobs: containers, Spool: o.spool,
 		Log: cfg.log, Version: version, Sender: cfg.sender(), Protocols: protocols(), Alerts: news.alerts})
-	adapters := cfg.foreign(o, devices)
+	adapters := cfg.foreign(o, devices, changes, tokens)
 	watcher := cfg.watcher(o, changes, news.looked)
 	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), adapters, news.metrics()), cfg.log)
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/blob"
+	"github.com/slipstream-ota/slipstream/decide"
 	"github.com/slipstream-ota/slipstream/protocol"
 	"github.com/slipstream-ota/slipstream/protocol/codepush/semver"
 	"github.com/slipstream-ota/slipstream/sign"
@@ -80,16 +81,25 @@ type deployment struct {
 	standing                    map[string]*entry           // the newest label of a rollout
 	placed                      map[string]string           // the first label of a rollout: it places clients
 	ranges                      map[string]*semver.Range
+	// plan decides where there are labels of its own beside the channel's rollouts, else nil.
+	plan *decide.Plan
 }
 
 // entry is one label.
 type entry struct {
-	recorded
+	Label
 	name string
 	item *item // nil when the release is gone
 	// rollout is the one that stands for it, nil when none does any more.
 	rollout   *slipstream.Rollout
 	withdrawn bool
+}
+
+func (e *entry) runtime() slipstream.Runtime {
+	if e.Own != nil {
+		return slipstream.Runtime{Range: e.Own.Range}
+	}
+	return e.item.runtime
 }
 
 // item is a release. Without a hash it has not been rendered yet.
@@ -100,6 +110,7 @@ type item struct {
 	hash    slipstream.Digest
 	zip     slipstream.Digest
 	size    int64
+	single  bool // one file as it is, no zip: there are no differences to it
 }
 
 // Run keeps the book fresh until ctx ends. A store that is away is waited for; meanwhile the last edition serves.
@@ -267,7 +278,7 @@ func (r *reading) app(app string, raw json.RawMessage) error {
 	}
 	items := make(map[slipstream.Digest]*item, len(releases))
 	for _, rel := range releases {
-		i := &item{digest: rel.Digest, seq: rel.Manifest.Seq, runtime: rel.Manifest.Runtime}
+		i := &item{digest: rel.Digest, seq: rel.Manifest.Seq, runtime: rel.Manifest.Runtime, single: singleFile(rel.Manifest)}
 		var doc rendition
 		if made, ok := r.made[rel.Digest]; ok && json.Unmarshal(made.Doc, &doc) == nil && r.book.signed(r.ctx, rel.Digest, doc, o.SigningKey) {
 			i.hash, i.zip, i.size = doc.Hash, made.SHA256, made.Size
@@ -334,8 +345,9 @@ func (r *reading) state(app, channel, platform string) (*slipstream.State, error
 
 func (r *reading) deployment(d *deployment, key, platform string, items map[slipstream.Digest]*item) error {
 	st, err := r.state(d.app, d.channel, platform)
-	if errors.Is(err, slipstream.ErrNotFound) {
-		return nil // the channel comes later
+	unsigned := errors.Is(err, slipstream.ErrNotFound)
+	if unsigned {
+		st, err = &slipstream.State{App: d.app, Channel: d.channel, Platform: platform}, nil // without a root nothing is signed
 	}
 	if err != nil {
 		return err
@@ -348,6 +360,9 @@ func (r *reading) deployment(d *deployment, key, platform string, items map[slip
 	history, err := parseRecord(raw)
 	if err != nil {
 		return err
+	}
+	if unsigned && len(history.Entries) == 0 {
+		return nil // the channel comes later
 	}
 	ps := st.Packages[d.pkg]
 	if history.follow(key, ps, r.now) {
@@ -365,12 +380,18 @@ func (r *reading) deployment(d *deployment, key, platform string, items map[slip
 			return nil
 		}
 	}
+	ps, own := history.with(ps, items)
+	if own {
+		if d.plan, err = planOf(st, d.pkg, ps, r.now); err != nil {
+			return err
+		}
+	}
 	d.fill(history, ps, items)
 	r.edition.byKey[key], r.since[key] = d, history.Since
 	return nil
 }
 
-func (d *deployment) fill(history record, ps slipstream.PackageState, items map[slipstream.Digest]*item) {
+func (d *deployment) fill(history History, ps slipstream.PackageState, items map[slipstream.Digest]*item) {
 	d.labels, d.hashes, d.standing = map[string]*entry{}, map[slipstream.Digest]*item{}, map[string]*entry{}
 	d.placed, d.ranges = map[string]string{}, map[string]*semver.Range{}
 	d.read(slipstream.AnyRuntime())
@@ -388,7 +409,10 @@ func (d *deployment) fill(history record, ps slipstream.PackageState, items map[
 		d.read(f.Runtime)
 	}
 	for _, rec := range history.Entries {
-		e := &entry{recorded: rec, name: rec.label(), item: items[rec.Release], rollout: rollouts[rec.Rollout], withdrawn: slices.Contains(ps.Withdrawn, rec.Release)}
+		if rec.Own != nil {
+			d.read(slipstream.Runtime{Range: rec.Own.Range})
+		}
+		e := &entry{Label: rec, name: rec.Name(), item: items[rec.Release], rollout: rollouts[rec.Rollout], withdrawn: slices.Contains(ps.Withdrawn, rec.Release)}
 		if d.placed[rec.Rollout] == "" {
 			d.placed[rec.Rollout] = e.name
 		}
@@ -420,13 +444,13 @@ func (r *reading) wanted() []wanted {
 			if left == 0 {
 				break
 			}
-			if to.rollout == nil || to.withdrawn || to.item == nil || to.item.hash == "" {
+			if to.rollout == nil || to.withdrawn || to.item == nil || to.item.hash == "" || to.item.single {
 				continue
 			}
 			left--
 			near := map[slipstream.Digest]bool{}
 			for _, from := range d.entries {
-				if from.item == nil || from.item.hash == "" || from.item.hash == to.item.hash || near[from.item.hash] || len(near) == differences {
+				if from.item == nil || from.item.hash == "" || from.item.single || from.item.hash == to.item.hash || near[from.item.hash] || len(near) == differences {
 					continue
 				}
 				near[from.item.hash] = true

@@ -17,6 +17,19 @@ func (d *deployment) running(q *query) *item {
 	return d.hashes[q.hash]
 }
 
+// decide asks the one decision, by the state that devices of the channel have, or by the same with this protocol's own
+// labels in it.
+func (s *Server) decide(d *deployment, q *protocol.Question) (protocol.Answer, error) {
+	if d.plan == nil {
+		return s.cfg.Decider.Decide(*q)
+	}
+	plan := d.plan.WithRuntime(q.Runtime)
+	if q.Position != nil {
+		plan = plan.WithPosition(q.Position)
+	}
+	return protocol.Answer{Decision: plan.Decide(q.Package, decide.NewDevice(q.Device), &q.Local, s.cfg.Clock()), Epoch: plan.State().Epoch}, nil
+}
+
 // question is the client's request in our words.
 func (d *deployment) question(q *query) protocol.Question {
 	ask := protocol.Question{App: d.app, Channel: d.channel, Package: d.pkg, Runtime: d.fits(q),
@@ -54,7 +67,7 @@ func (d *deployment) parsed(rt slipstream.Runtime) *semver.Range {
 // answer says what was decided. why is empty for an update.
 func (s *Server) answer(r *http.Request, ed *edition, d *deployment, q *query) (u updateInfo, why slipstream.Reason, err error) {
 	ask := d.question(q)
-	a, err := s.cfg.Decider.Decide(ask)
+	a, err := s.decide(d, &ask)
 	if err != nil {
 		return u, "", err
 	}
@@ -86,13 +99,13 @@ func (s *Server) answer(r *http.Request, ed *edition, d *deployment, q *query) (
 func (s *Server) nothing(ask protocol.Question, d *deployment, q *query) (updateInfo, error) {
 	var u updateInfo
 	ask.Local = decide.Local{Remote: true, RunningEmbedded: true}
-	fitting, err := s.cfg.Decider.Decide(ask)
+	fitting, err := s.decide(d, &ask)
 	if err != nil {
 		return u, err
 	}
 	u.ShouldRunBinaryVersion = fitting.Verdict != slipstream.VerdictUpdate
 	ask.Runtime = func(rt slipstream.Runtime) bool { return rt.Fingerprint == "" }
-	newest, err := s.cfg.Decider.Decide(ask)
+	newest, err := s.decide(d, &ask)
 	if err != nil || newest.Verdict != slipstream.VerdictUpdate || newest.Target == nil || q.companion {
 		return u, err
 	}
@@ -120,7 +133,7 @@ func (d *deployment) carries(to *entry, ask protocol.Question, q *query) bool {
 		case q.label != "" && e.name == q.label, q.label == "" && q.hash != "" && e.item != nil && e.item.hash == q.hash:
 			return false
 		}
-		if e.Mandatory && !e.withdrawn && e.item != nil && ask.Runtime(e.item.runtime) && d.reaches(e, ask) {
+		if e.Mandatory && !e.withdrawn && e.item != nil && ask.Runtime(e.runtime()) && d.reaches(e, ask) {
 			return true
 		}
 	}

@@ -154,6 +154,9 @@ func (p Protocol) FitsWith(options json.RawMessage, m *slipstream.Manifest) erro
 	if err != nil || o.SigningKey == "" {
 		return err
 	}
+	if singleFile(m) {
+		return slipstream.Hint(slipstream.Invalidf("it is a single file, which cannot be signed, and the apps have a key embedded"), "release a folder")
+	}
 	files, err := layout(m)
 	if err != nil {
 		return err
@@ -194,6 +197,10 @@ func (Protocol) Render(ctx context.Context, r *slipstream.Release, blobs blob.St
 		return store.Rendition{}, err
 	}
 	doc := rendition{Hash: hashOf(files)}
+	if singleFile(r.Manifest) {
+		raw, err := json.Marshal(rendition{Hash: files[0].sha256})
+		return store.Rendition{Size: files[0].size, SHA256: files[0].sha256, Doc: raw}, err
+	}
 	if doc.Token, err = tokenOf(ctx, blobs, files); err != nil {
 		return store.Rendition{}, err
 	}
@@ -230,9 +237,12 @@ type packed struct {
 // layout is the package of a release: its files below root, what clients ignore left out, and the signature that the
 // manifest carries.
 func layout(m *slipstream.Manifest) ([]packed, error) {
-	below := true
-	for _, f := range m.Files {
-		below = below && strings.HasPrefix(f.Path, root)
+	below := kept(m)
+	if !below {
+		below = true
+		for _, f := range m.Files {
+			below = below && strings.HasPrefix(f.Path, root)
+		}
 	}
 	files := make([]packed, 0, len(m.Files)+1)
 	names := map[string]bool{}

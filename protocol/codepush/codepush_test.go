@@ -563,7 +563,7 @@ func TestAKeyStaysWithWhoNamedItFirst(t *testing.T) {
 // TestLabelsOnlyRise: through rollbacks, more entries than are kept, and a book that starts anew.
 func TestLabelsOnlyRise(t *testing.T) {
 	t.Parallel()
-	var r record
+	var r History
 	highest := 0
 	for i := range 500 {
 		ro := slipstream.Rollout{ID: fmt.Sprint(i), Manifest: sumOf(fmt.Sprint(i)), To: slipstream.FullShare}

@@ -54,17 +54,28 @@ func (s *Server) events(ctx context.Context, ed *edition, d *deployment, t *told
 		return nil, err
 	}
 	base.Release, base.Rollout, base.Running = e.Release, e.Rollout, before
+	if e.Own != nil {
+		base.Rollout = "" // no rollout of the channel: counted by its release
+	}
 	enrolled := event(slipstream.KindEnrolled, t.label)
 	enrolled.Arm = slipstream.ArmTreatment
 	switch t.status {
 	case statusSucceeded:
-		return []slipstream.Event{enrolled, event(slipstream.KindConfirmed, t.label)}, nil
+		return joined(e, enrolled, event(slipstream.KindConfirmed, t.label)), nil
 	case statusFailed:
 		back := event(slipstream.KindRolledBack, t.label)
 		back.Reason = slipstream.ReasonUnknownEnd
-		return []slipstream.Event{enrolled, back}, nil
+		return joined(e, enrolled, back), nil
 	}
-	return []slipstream.Event{enrolled, event(slipstream.KindFetched, t.label)}, nil
+	return joined(e, enrolled, event(slipstream.KindFetched, t.label)), nil
+}
+
+// joined puts the enrolment first, where there is a rollout to enrol in.
+func joined(e *entry, enrolled, then slipstream.Event) []slipstream.Event {
+	if e.Own != nil {
+		return []slipstream.Event{then}
+	}
+	return []slipstream.Event{enrolled, then}
 }
 
 // before is what the device ran before the package that it reports on: by its own word, else by what it told last.
