@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"syscall"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/publish"
@@ -93,6 +94,9 @@ func isArchive(path string) (bool, error) {
 
 func (s *deltaSource) folder(ctx context.Context) error {
 	return filepath.WalkDir(s.path, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, syscall.ENAMETOOLONG) {
+			return slipstream.Hint(fmt.Errorf("%s is nested too deeply: %w", s.path, syscall.ENAMETOOLONG), "give it a shorter path, or patch its inner folders one by one")
+		}
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
