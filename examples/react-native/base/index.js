@@ -2,7 +2,6 @@
 import "react/jsx-runtime";
 import { AppRegistry, Image } from "react-native";
 import { createBusinesses } from "slipstream-metro/runtime";
-import "react-native/Libraries/Image/AssetRegistry";
 import "../shared/session";
 import "../shared/Price";
 

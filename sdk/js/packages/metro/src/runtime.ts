@@ -8,7 +8,10 @@ import { each, type MaybePromise } from "./maybe.js";
 
 /** What the native shell gives: three small things. Each may answer at once or by a promise. */
 export interface Shell {
-  /** Directory of the package's release in force: of the Slipstream client, or of what the app ships with. */
+  /**
+   * Directory of the package's release in force: of the Slipstream client, or of what the app ships with. Asked for a
+   * business whenever it is loaded, and once for "base": that of the base that runs.
+   */
   directory(pkg: string): MaybePromise<string>;
   /** Text of a file. */
   readText(path: string): MaybePromise<string>;
@@ -72,6 +75,7 @@ export class Businesses {
     const { businesses, AppRegistry, resolveAssetSource } = options;
     this.packages = new Map(Array.isArray(businesses) ? businesses.map((name) => [name, name]) : Object.entries(businesses));
     resolveAssetSource.addCustomSourceTransformer((resolver: AssetResolver) => assetSource(resolver, (pkg) => this.directories.get(pkg)));
+    each(options.shell.directory("base"), (directory) => void this.directories.set("base", directory));
     this.unhook = hookRoots(AppRegistry, {
       packageOf: (key) => this.packages.get(key),
       enter: (pkg, key, root) => this.enter(pkg, key, root),
@@ -79,11 +83,6 @@ export class Businesses {
       registered: (key) => void this.registering?.add(key),
       failed: (error, pkg) => this.failed(error, pkg),
     });
-  }
-
-  /** Makes the base's own images and fonts come from this directory; without it React Native finds them as ever. */
-  base(directory: string): void {
-    this.directories.set("base", directory);
   }
 
   /** Loads a business unless it is loaded. Answers at once when the shell does. */
