@@ -14,6 +14,7 @@ build:
 
 test:
 	@sh scripts/test.sh $(GO) $(TIMEOUT) $(PKGS)
+	@sh scripts/test-js.sh $(PKGS)
 
 test-race:
 	$(GO) test -race -timeout $(TIMEOUT) $(PKGS)

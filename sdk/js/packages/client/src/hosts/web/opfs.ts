@@ -33,7 +33,8 @@ export class OpfsDrive implements Drive {
   readonly piece = 8 << 20;
   readonly movesFolders = false;
 
-  constructor(private readonly root: DirectoryHandle) {}
+  /** room: bytes that the browser still grants, as far as it says. */
+  constructor(private readonly root: DirectoryHandle, private readonly room?: () => Promise<number | undefined>) {}
 
   async read(path: string, offset = 0, length?: number): Promise<Uint8Array> {
     try {
@@ -59,7 +60,11 @@ export class OpfsDrive implements Drive {
       }
       await to.close();
     } catch (e) {
-      throw translate(e, path);
+      const error = translate(e, path);
+      if (error instanceof NotFound || error instanceof StorageFull) throw error;
+      // A write that is cut off by the quota does not always say so.
+      const room = await this.room?.().catch(() => undefined);
+      throw room !== undefined && room < bytes.length ? new StorageFull(`${path}: the browser's storage is full`) : error;
     }
   }
 
