@@ -20,9 +20,17 @@ func (t *tool) serverFlags(c *cobra.Command) {
 
 // client is the management API of the server that flags, environment or the publisher's folder name, in that order.
 func (t *tool) client() (*api.Client, error) {
-	saved, err := t.env.Folder().LoadServer()
+	url, token, err := t.address()
 	if err != nil {
 		return nil, err
+	}
+	return api.NewClient(url, token, nil)
+}
+
+func (t *tool) address() (string, string, error) {
+	saved, err := t.env.Folder().LoadServer()
+	if err != nil {
+		return "", "", err
 	}
 	url := first(t.server.url, t.env.Get("url", ""), saved.URL)
 	token := first(t.server.token, t.env.Get("token", ""))
@@ -30,9 +38,9 @@ func (t *tool) client() (*api.Client, error) {
 		token = saved.Token // a token is only ever shown to the server that it came from
 	}
 	if url == "" {
-		return nil, slipstream.Hint(errors.New("no server is known"), "start `slipstream serve` on this machine, or run `slipstream login URL`")
+		return "", "", slipstream.Hint(errors.New("no server is known"), "start `slipstream serve` on this machine, or run `slipstream login URL`")
 	}
-	return api.NewClient(url, token, nil)
+	return url, token, nil
 }
 
 func first(values ...string) string {

@@ -16,7 +16,7 @@ import (
 	"github.com/slipstream-ota/slipstream/store"
 )
 
-const maxDescription = 4 << 10 // bytes
+const maxDescription = 10000 // bytes, as on the original
 
 // packageInfo is what is said of a release. What is nil is not said.
 type packageInfo struct {
