@@ -29,7 +29,7 @@ func newCodepushKeyList(t *tool) *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "List an app's deployments and their keys", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			app, err := t.defaultApp(app)
+			app, err := t.bundleApp(app)
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func newCodepushKeySet(t *tool) *cobra.Command {
 		Long: `Set gives a deployment a key; a deployment that does not exist is made, and its channel with it. Without KEY a new one is
 made. Where an app has keys by platform, a deployment is named CHANNEL@PLATFORM.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			app, err := t.defaultApp(app)
+			app, err := t.bundleApp(app)
 			if err != nil {
 				return err
 			}
@@ -91,4 +91,12 @@ made. Where an app has keys by platform, a deployment is named CHANNEL@PLATFORM.
 	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
 	t.serverFlags(c)
 	return c
+}
+
+// bundleApp is an app by its own name or by the one that people see, which CodePush's rule for names is wider about.
+func (t *tool) bundleApp(said string) (string, error) {
+	if said != "" {
+		return said, nil
+	}
+	return t.defaultApp("")
 }

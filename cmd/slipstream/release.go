@@ -180,7 +180,7 @@ func printRelease(w io.Writer, r *publish.Release, m *slipstream.Manifest) {
 	row("created", "%s", m.Created.Format(slipstream.TimeLayout))
 	row("published", "%s", r.Published.Format(slipstream.TimeLayout))
 	row("channels", "%s", where(r.ReleaseInfo))
-	row("signed by", "%s", strings.Join(r.KeyIDs, ", "))
+	row("signed by", "%s", first(strings.Join(r.KeyIDs, ", "), "nobody"))
 	if r.Notes != "" {
 		row("notes", "%s", r.Notes)
 	}
