@@ -79,6 +79,8 @@ export interface Crypto {
   sha256(): Hash;
   /** Verifies cofactorless, with S < L; keys and points of small order or not canonical are refused. */
   verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean | Promise<boolean>;
+  /** Whether a public key is a point of the curve at all; a host with native crypto alone may not know. */
+  isPoint?(publicKey: Uint8Array): boolean;
   random(length: number): Uint8Array;
 }
 

@@ -23,7 +23,7 @@ export type Reason =
 /** Says no with a reason. Bytes and documents that break a rule end in one. */
 export class Refusal extends Error {
   override readonly name: string = "Refusal";
-  constructor(readonly reason: Reason, readonly what: string, detail: string, readonly cause?: unknown) {
+  constructor(readonly reason: Reason, readonly what: string, detail: string, readonly source?: unknown) {
     super(`${what}: ${detail}`);
   }
 }
