@@ -289,7 +289,7 @@ func (e *edit) start(r *slipstream.Release, o Offer, id string) error {
 	m := r.Manifest
 	if name := r.Adapter(); name != "" {
 		return slipstream.Hint(fmt.Errorf("release %s is for clients of %s alone, nobody signed it: %w", m.Version, name, slipstream.ErrConflict),
-			"give it a manifest by `slipstream release sign`, or publish the tree")
+			"publish the same tree with `slipstream publish`, which signs it")
 	}
 	if r.Embedded {
 		return fmt.Errorf("release %s only ships inside app binaries: %w", m.Version, slipstream.ErrConflict)
