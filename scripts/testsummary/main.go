@@ -57,7 +57,7 @@ func (s *summary) take(e event, w io.Writer) {
 			s.output[key] = &strings.Builder{}
 		}
 		s.output[key].WriteString(e.Output)
-		if i := strings.Index(e.Output, "MISSING: "); i >= 0 {
+		if i := strings.Index(e.Output, "MISSING: "); i >= 0 && !strings.HasPrefix(strings.TrimSpace(e.Output), "> ") { // not a line of a script that would skip
 			what := strings.TrimSpace(e.Output[i+len("MISSING: "):])
 			if !slices.Contains(s.missing, what) {
 				s.missing = append(s.missing, what)
