@@ -1,6 +1,7 @@
 // Headless Chromium over its debugging pipe.
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable, Writable } from "node:stream";
@@ -41,12 +42,19 @@ export function chromium(t: TestContext): Chromium | undefined {
   const profile = mkdtempSync(join(tmpdir(), "slipstream-chromium-"));
   const child = spawn(path, ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--user-data-dir=" + profile, "about:blank"], {
     stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"],
+    detached: true, // a process group of its own, so that its children end with it
   });
+  const ended = new Promise((done) => child.once("exit", done));
   t.after(async () => {
-    const ended = new Promise((done) => child.once("exit", done));
-    child.kill("SIGKILL");
+    await Promise.race([connection.send("Browser.close").catch(() => undefined), ended, later(2000)]);
+    await Promise.race([ended, later(2000)]);
+    try {
+      process.kill(-(child.pid as number), "SIGKILL");
+    } catch {
+      // every process of the group has ended by itself
+    }
     await ended;
-    rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
+    await gone(profile);
   });
   const connection = new Connection(child.stdio[3] as Writable, child.stdio[4] as Readable);
   return {
@@ -56,6 +64,20 @@ export function chromium(t: TestContext): Chromium | undefined {
       return new OpenTab(connection, targetId, sessionId);
     },
   };
+}
+
+const later = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms).unref());
+
+/** Removes the profile: the last process of the browser may still write into it, so again until it works. */
+async function gone(profile: string): Promise<void> {
+  for (let left = 50; ; left--) {
+    try {
+      return await rm(profile, { recursive: true, force: true });
+    } catch (e) {
+      if (left === 0) throw e;
+      await new Promise((done) => setTimeout(done, 100));
+    }
+  }
 }
 
 class Connection {
