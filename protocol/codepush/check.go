@@ -120,22 +120,17 @@ func (s *Server) nothing(ask protocol.Question, d *deployment, q *query) (update
 }
 
 // carries reports whether the client passes over a mandatory release on its way to the entry to: one between its own and
-// that one, for its version of the app, and for it if that rollout is for a share.
+// that one, for its version of the app, and for it if that rollout is for a share. A client that goes back passes over none.
 func (d *deployment) carries(to *entry, ask protocol.Question, q *query) bool {
 	below := false
 	for _, e := range d.entries {
-		switch {
-		case e == to:
-			below = true
-			continue
-		case !below:
-			continue
-		case q.label != "" && e.name == q.label, q.label == "" && q.hash != "" && e.item != nil && e.item.hash == q.hash:
+		if q.label != "" && e.name == q.label || q.label == "" && q.hash != "" && e.item != nil && e.item.hash == q.hash {
 			return false
 		}
-		if e.Mandatory && !e.withdrawn && e.item != nil && ask.Runtime(e.runtime()) && d.reaches(e, ask) {
+		if below && e.Mandatory && !e.withdrawn && e.item != nil && ask.Runtime(e.runtime()) && d.reaches(e, ask) {
 			return true
 		}
+		below = below || e == to
 	}
 	return false
 }

@@ -133,7 +133,8 @@ func (s *Server) rollBack(c call) (answer, error) {
 	return s.commit(c, d, next, "")
 }
 
-// target is the label that a rollback brings back: a named one, else the one before the newest.
+// target is the label that a rollback brings back: a named one, else the last one before the newest that is not disabled.
+// What somebody disabled comes back only when it is named.
 func target(h *codepush.History, label string) (*codepush.Label, error) {
 	newest := h.Newest()
 	if newest == nil {
@@ -144,7 +145,7 @@ func target(h *codepush.History, label string) (*codepush.Label, error) {
 		e = h.Find(label)
 	} else {
 		for i := range h.Entries {
-			if o := &h.Entries[i]; o.Own != nil && o != newest {
+			if o := &h.Entries[i]; o.Own != nil && o != newest && !o.Own.Disabled {
 				e = o
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -357,8 +358,31 @@ func admits(h *codepush.History, next *draft) error {
 	if h.Unfinished() && next.own.Method != "Rollback" {
 		return slipstream.Hint(fmt.Errorf("the latest release %s is only partially rolled out: %w", newest.Name(), slipstream.ErrConflict), "finish its rollout first: patch --rollout 100, or disable it")
 	}
-	if next.own.Method != "Rollback" && newest.Own.Hash == next.own.Hash && strings.TrimSpace(newest.Own.Range) == strings.TrimSpace(next.own.Range) {
+	if next.own.Method != "Rollback" && lastFor(h, next.own.Range) == next.own.Hash {
 		return fmt.Errorf("the uploaded package is identical to the contents of the deployment's current release: %w", slipstream.ErrConflict)
 	}
 	return nil
+}
+
+// lastFor is the hash of what the app versions that a release is for have so far: of the newest release that a single
+// version fits, or of the newest one if it is for the same range. It is "" when there is none.
+func lastFor(h *codepush.History, said string) slipstream.Digest {
+	want, err := semver.ParseRange(said)
+	if err != nil {
+		return ""
+	}
+	version, one := semver.Parse(said)
+	for _, e := range slices.Backward(h.Entries) {
+		if e.Own == nil {
+			continue
+		}
+		have, err := semver.ParseRange(e.Own.Range)
+		if err == nil && (one && have.Fits(&version) || !one && have.Equal(&want)) {
+			return e.Own.Hash
+		}
+		if !one {
+			return ""
+		}
+	}
+	return ""
 }

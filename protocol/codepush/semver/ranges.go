@@ -2,6 +2,7 @@ package semver
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -205,6 +206,15 @@ func (c *comparator) holds(v *Version) bool {
 		return order >= 0
 	}
 	return order == 0
+}
+
+// Equal reports whether two ranges are the same once they are written out: "1.2" and "~1.2.0" are.
+func (r *Range) Equal(o *Range) bool {
+	return slices.EqualFunc(r.sets, o.sets, func(a, b []comparator) bool {
+		return slices.EqualFunc(a, b, func(x, y comparator) bool {
+			return x.op == y.op && x.any == y.any && x.v.part == y.v.part && slices.Equal(x.v.pre, y.v.pre)
+		})
+	})
 }
 
 // Above reports whether v is greater than everything in the range.

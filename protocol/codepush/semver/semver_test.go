@@ -80,6 +80,23 @@ func TestWhatIsNoVersion(t *testing.T) {
 	}
 }
 
+func TestEqualRanges(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"1.2", "~1.2.0", true}, {"1.2.x", " 1.2 ", true}, {"*", "", true}, {"^1.0.0", ">=1.0.0 <2.0.0-0", true}, {"1.2.3+a", "=v1.2.3", true},
+		{"1.2", "1.3", false}, {"1.2.3", "1.2.3-beta", false}, {"1.2.3", ">=1.2.3", false}, {"1 || 2", "1", false}, {"*", "1", false},
+	} {
+		a, errA := ParseRange(c.a)
+		b, errB := ParseRange(c.b)
+		if got := a.Equal(&b); errA != nil || errB != nil || got != c.want || b.Equal(&a) != got {
+			t.Errorf("%q and %q: equal %v, want %v", c.a, c.b, got, c.want)
+		}
+	}
+}
+
 func TestPad(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{"2": "2.0.0", "2.0": "2.0.0", "2.0-rc": "2.0.0-rc", "2.0+m": "2.0.0+m", "2.0.1": "2.0.1", "2-rc": "2-rc", "x": "x", "": ""} {
