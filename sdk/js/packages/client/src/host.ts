@@ -45,15 +45,20 @@ export interface HttpRequest {
   limit: number;
   /** Longest time for the whole, in ms. */
   timeout: number;
-  /** Told of every piece as it comes. Without it the answer carries the whole body. */
+  /** Told once what is answered, before the first byte of the body. When it throws, the request ends with that error. */
+  onHead?(head: HttpHead): void | Promise<void>;
+  /** Told of every piece as it comes. Without it the answer carries the whole body. When it throws, the request ends with that error. */
   onBytes?(bytes: Uint8Array): void | Promise<void>;
   signal?: AbortLike;
 }
 
-export interface HttpResponse {
+export interface HttpHead {
   status: number;
   /** Lower-case names. */
   headers: Record<string, string>;
+}
+
+export interface HttpResponse extends HttpHead {
   /** Empty when onBytes took it. */
   body: Uint8Array;
 }
@@ -66,6 +71,11 @@ export interface AbortLike {
 
 /** Redirects are followed at most three times and never to another scheme. */
 export interface Http {
+  /**
+   * Head and pieces are handed on while the answer is still coming, with its true status. Otherwise all of it may come at
+   * once: how fast is not known, a cut connection brings nothing, and a part of an object cannot be asked for.
+   */
+  readonly streams?: boolean;
   request(request: HttpRequest): Promise<HttpResponse>;
 }
 

@@ -23,10 +23,12 @@ interface Stopper {
 
 /**
  * stopper makes an AbortController where there is one. Redirects are the platform's: it follows them by its own rules, so
- * what is checked here is that the answer's address still has the scheme that was asked for.
+ * what is checked here is that the answer's address still has the scheme that was asked for. streams: the platform's
+ * answers have a body that is read while it comes.
  */
-export function fetchHttp(fetch: Fetch, timers: { setTimeout(then: () => void, ms: number): unknown; clearTimeout(id: never): void }, stopper: (() => Stopper) | undefined): Http {
+export function fetchHttp(fetch: Fetch, timers: { setTimeout(then: () => void, ms: number): unknown; clearTimeout(id: never): void }, stopper: (() => Stopper) | undefined, streams = false): Http {
   return {
+    streams,
     async request(q) {
       const stop = stopper?.();
       let end: (why: Error) => void = () => undefined;
@@ -60,6 +62,7 @@ async function take(fetch: Fetch, q: Parameters<Http["request"]>[0], signal: unk
   if (answer.url && scheme(answer.url) !== scheme(q.url)) throw new Error(`${q.url} leads to another scheme: ${answer.url}`);
   const headers: Record<string, string> = {};
   answer.headers.forEach((value, name) => (headers[name.toLowerCase()] = value));
+  if (q.onHead) await q.onHead({ status: answer.status, headers });
   const parts: Uint8Array[] = [];
   let size = 0;
   const give = async (bytes: Uint8Array) => {

@@ -26,7 +26,7 @@ const platform = (old = false, dialect: "wx" | "my" | "tt" = "wx", disk = new Me
   memoryPlatform({ disk, old, dialect, fetch, later: (then) => void setImmediate(then), random: (n) => randomFillSync(new Uint8Array(n)) });
 
 const hosts: Record<string, () => Promise<Http>> = {
-  fetch: async () => fetchHttp(fetch as unknown as Fetch, globalThis, () => new AbortController()),
+  fetch: async () => fetchHttp(fetch as unknown as Fetch, globalThis, () => new AbortController(), true),
   "fetch without streams": async () =>
     fetchHttp(async (url, init) => {
       const r = await fetch(url, init);
@@ -67,6 +67,12 @@ test("requests of every host", async (t) => {
       assert.equal(streamed.body.length, 0);
       if (name !== "wx, old base library" && name !== "my") assert.equal(streamed.headers.etag, '"x"');
       assert.ok(Buffer.concat(pieces).equals(big));
+      const order: string[] = [];
+      await http.request({ ...ask, url: base + "/big", onHead: (h) => void order.push("head " + h.status), onBytes: () => void order.push("bytes") });
+      assert.deepEqual([order[0], order.filter((o) => o.startsWith("head")).length, order.includes("bytes")], ["head 200", 1, true]);
+      const own = new Error("not that one");
+      await assert.rejects(http.request({ ...ask, url: base + "/big", onHead: () => Promise.reject(own), onBytes: () => assert.fail("no byte is wanted") }), own);
+      await assert.rejects(http.request({ ...ask, url: base + "/big", onBytes: () => Promise.reject(own) }), own);
       assert.equal((await http.request({ ...ask, url: base + "/big", limit: 1000 })).body.length, 1000);
       let got = 0;
       await http.request({ ...ask, url: base + "/big", limit: 1000, onBytes: (b) => void (got += b.length) }).catch((e: Error) => assert.match(e.message, /more than 1000/));

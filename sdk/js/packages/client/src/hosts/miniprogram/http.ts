@@ -57,9 +57,10 @@ async function ask(api: MiniProgramApi, dialect: Dialect, q: HttpRequest, starte
   if (typeof answer.data === "string") throw explain(q)("the platform gave text instead of bytes");
   let body = new Uint8Array(answer.data ?? new ArrayBuffer(0));
   if (body.length > q.limit) body = body.subarray(0, q.limit);
-  const { onBytes } = q;
+  const { onBytes } = q, head = { status: answer.statusCode ?? answer.status ?? 0, headers: lower(answer.header ?? answer.headers) };
+  if (q.onHead) await q.onHead(head);
   if (onBytes) await onBytes(body);
-  return { status: answer.statusCode ?? answer.status ?? 0, headers: lower(answer.header ?? answer.headers), body: onBytes ? new Uint8Array(0) : body };
+  return { ...head, body: onBytes ? new Uint8Array(0) : body };
 }
 
 /** The platform puts the object into a temporary file, which is handed on in pieces and removed. */
@@ -76,7 +77,9 @@ async function download(api: MiniProgramApi, fs: FileSystemManager, dialect: Dia
   if (answer.header) headers = { ...headers, ...lower(answer.header) };
   const filePath = answer.tempFilePath ?? answer.apFilePath;
   if (!filePath) throw explain(q)("the platform named no file");
+  const status = answer.statusCode ?? 200;
   try {
+    if (q.onHead) await q.onHead({ status, headers });
     const { stats } = await call<{ stats: { size: number } }>((c) => fs.stat({ path: filePath, ...c }), explain(q));
     const size = Math.min(stats.size, q.limit);
     for (let at = 0; at < size; ) {
@@ -92,5 +95,5 @@ async function download(api: MiniProgramApi, fs: FileSystemManager, dialect: Dia
   } finally {
     fs.unlink({ filePath });
   }
-  return { status: answer.statusCode ?? 200, headers, body: new Uint8Array(0) };
+  return { status, headers, body: new Uint8Array(0) };
 }

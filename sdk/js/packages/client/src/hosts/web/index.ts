@@ -65,7 +65,7 @@ export async function webHost(options: WebOptions): Promise<WebHost> {
     http: fetchHttp((url, init) => browser.fetch(url, init), browser, AbortController && (() => {
       const c = new AbortController();
       return { signal: c.signal, abort: () => c.abort() };
-    })),
+    }), true),
     crypto: { ...options.crypto, random: (length) => { const out = new Uint8Array(length); random.getRandomValues(out); return out; } },
     clock: timerClock({ setTimeout: (then, ms) => browser.setTimeout(then, ms), clearTimeout: (id) => browser.clearTimeout(id) }),
     locks: webLocks(browser, directory, () => files.recover()),
