@@ -7,6 +7,9 @@ import { join } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import type { TestContext } from "node:test";
 
+/** Nothing that works takes so long, however busy the machine. */
+const PATIENCE = 60_000;
+
 type Message = { id?: number; sessionId?: string; method?: string; params?: Record<string, unknown>; result?: unknown; error?: { message: string } };
 
 export interface Tab {
@@ -82,6 +85,7 @@ async function gone(profile: string): Promise<void> {
 
 class Connection {
   private readonly waiting = new Map<number, { done(v: unknown): void; failed(e: Error): void }>();
+  private readonly listening = new Set<{ method: string; session?: string; heard(params: Record<string, unknown>): void }>();
   private next = 1;
   private rest = "";
 
@@ -100,7 +104,27 @@ class Connection {
     return new Promise((done, failed) => this.waiting.set(id, { done, failed: (e) => failed(new Error(`${method}: ${e.message}`)) }));
   }
 
+  /** What the event, the next time that it comes, tells. */
+  event(method: string, session?: string): Promise<Record<string, unknown>> {
+    return new Promise((done, failed) => {
+      const one = {
+        method, session,
+        heard: (params: Record<string, unknown>) => {
+          clearTimeout(timer);
+          this.listening.delete(one);
+          done(params);
+        },
+      };
+      const timer = setTimeout(() => {
+        this.listening.delete(one);
+        failed(new Error(`no ${method} came`));
+      }, PATIENCE);
+      this.listening.add(one);
+    });
+  }
+
   private take(m: Message): void {
+    if (m.method) for (const l of [...this.listening]) if (l.method === m.method && l.session === m.sessionId) l.heard(m.params ?? {});
     const w = this.waiting.get(m.id ?? 0);
     if (!w) return;
     this.waiting.delete(m.id ?? 0);
@@ -131,7 +155,7 @@ class OpenTab implements Tab {
     return r.result.value;
   }
 
-  async until(expression: string, ms = 20000): Promise<void> {
+  async until(expression: string, ms = PATIENCE): Promise<void> {
     let last: unknown;
     for (const end = Date.now() + ms; Date.now() < end; await new Promise((done) => setTimeout(done, 50))) {
       try {
@@ -149,8 +173,10 @@ class OpenTab implements Tab {
   }
 
   async kill(): Promise<void> {
+    const crashed = this.connection.event("Inspector.targetCrashed", this.session);
+    await this.send("Inspector.enable");
     void this.send("Page.crash").catch(() => undefined);
-    await new Promise((done) => setTimeout(done, 300));
+    await crashed;
     await this.close();
   }
 

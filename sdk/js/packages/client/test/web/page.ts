@@ -46,38 +46,45 @@ const page = {
     await host.locks.tryLock("lock");
     return [...(await host.files.list("releases/a")), ...(await host.files.list("releases/a/rest")), ...(await host.files.list("staging")), ...(await host.files.list(""))].sort();
   },
-  async full(storage: "opfs" | "cache"): Promise<string> {
-    const host = await open(storage, "full");
+  /** How writing more than there is room for ends, every one of so many times. */
+  async full(storage: "opfs" | "cache", times: number): Promise<string[]> {
+    const host = await open(storage, "full"), ends = new Set<string>();
     await put(host, "state.json", "before");
-    const sink = await host.files.create("big");
-    try {
-      await sink.write(new Uint8Array(40 << 20));
-      await sink.close();
-    } catch (e) {
-      return `${e instanceof StorageFull ? true : String(e)} ${new TextDecoder().decode(await host.files.read("state.json"))}`;
+    for (let i = 0; i < times; i++) {
+      try {
+        const sink = await host.files.create("big");
+        await sink.write(new Uint8Array(40 << 20));
+        await sink.close();
+        ends.add("it fitted");
+      } catch (e) {
+        ends.add(`${e instanceof StorageFull ? "full" : String(e)}, ${new TextDecoder().decode(await host.files.read("state.json"))}`);
+      }
     }
-    return "it fitted";
+    return [...ends];
   },
   async release(storage: "opfs" | "cache", files: Record<string, string>): Promise<string> {
     const host = await open(storage, storage);
     for (const [path, text] of Object.entries(files)) await put(host, "releases/d1/" + path, text);
     await put(host, "state.json", "secret");
     await navigator.serviceWorker.register("/sw.js?" + storage, { scope: "/" });
-    await navigator.serviceWorker.ready;
-    while (!navigator.serviceWorker.controller?.scriptURL.endsWith("?" + storage)) await new Promise((done) => setTimeout(done, 20));
+    const controls = () => navigator.serviceWorker.controller?.scriptURL.endsWith("?" + storage) === true;
+    await new Promise<void>((done) => {
+      navigator.serviceWorker.addEventListener("controllerchange", () => controls() && done());
+      if (controls()) done();
+    });
     return host.files.locate("releases/d1/");
   },
   async get(url: string, headers: Record<string, string> = {}, method = "GET"): Promise<[number, string | null, string]> {
     const r = await fetch(url, { headers, method });
     return [r.status, r.headers.get("content-type"), await r.text()];
   },
+  /** Its scripts have run when it has loaded. */
   async frame(url: string): Promise<string> {
     const frame = document.createElement("iframe");
     frame.src = url;
     const loaded = new Promise((done) => (frame.onload = done));
     document.body.append(frame);
     await loaded;
-    await new Promise((done) => setTimeout(done, 200));
     return frame.contentDocument?.body.textContent ?? "";
   },
 };

@@ -75,7 +75,7 @@ async function inStorage(t: import("node:test").TestContext, browser: Chromium, 
   await t.test(`${storage}: a full disk is told apart`, async () => {
     const tab = await fresh(browser, shell);
     await tab.send("Storage.overrideQuotaForOrigin", { origin: new URL(shell).origin, quotaSize: 8 << 20 });
-    assert.equal(await tab.run(`page.full(${run})`), "true before");
+    assert.deepEqual(await tab.run(`page.full(${run}, 10)`), ["full, before"]);
     await tab.send("Storage.overrideQuotaForOrigin", { origin: new URL(shell).origin });
     await tab.close();
   });

@@ -22,7 +22,7 @@ export interface Browser {
   caches?: { open(name: string): Promise<CacheLike> };
   FileSystemFileHandle?: { prototype: object };
   navigator: {
-    storage?: { getDirectory?(): Promise<DirectoryHandle>; persist?(): Promise<boolean>; estimate?(): Promise<{ quota?: number; usage?: number }> };
+    storage?: { getDirectory?(): Promise<DirectoryHandle>; persist?(): Promise<boolean> };
     locks?: { request(name: string, options: { ifAvailable: boolean }, held: (lock: unknown) => Promise<void> | undefined): Promise<unknown> };
     serviceWorker?: unknown;
   };
@@ -79,11 +79,7 @@ export async function openDrive(browser: Pick<Browser, "navigator" | "caches" | 
   const writable = browser.FileSystemFileHandle !== undefined && "createWritable" in browser.FileSystemFileHandle.prototype;
   if (want !== "cache" && storage?.getDirectory && (writable || want === "opfs")) {
     const root = await storage.getDirectory().catch(() => undefined);
-    const room = async () => {
-      const e = await storage.estimate?.();
-      return e?.quota === undefined ? undefined : e.quota - (e.usage ?? 0);
-    };
-    if (root) return { drive: new OpfsDrive(await root.getDirectoryHandle(directory, { create: true }), room), storage: "opfs" };
+    if (root) return { drive: new OpfsDrive(await root.getDirectoryHandle(directory, { create: true })), storage: "opfs" };
   }
   if (want !== "opfs" && caches && Response && Blob) {
     const cache = await caches.open(cacheName(directory));

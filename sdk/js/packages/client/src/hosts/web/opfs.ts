@@ -28,13 +28,15 @@ function translate(e: unknown, path: string): Error {
   return e as Error;
 }
 
+/** Bytes that always fit into what lies between a page and its browser. */
+const SMALL = 64 << 10;
+
 export class OpfsDrive implements Drive {
   // Going on at the end of a file copies what is there already, so pieces are large.
   readonly piece = 8 << 20;
   readonly movesFolders = false;
 
-  /** room: bytes that the browser still grants, as far as it says. */
-  constructor(private readonly root: DirectoryHandle, private readonly room?: () => Promise<number | undefined>) {}
+  constructor(private readonly root: DirectoryHandle) {}
 
   async read(path: string, offset = 0, length?: number): Promise<Uint8Array> {
     try {
@@ -48,24 +50,31 @@ export class OpfsDrive implements Drive {
 
   async write(path: string, bytes: Uint8Array, append: boolean): Promise<void> {
     try {
-      const handle = await this.file(path, true);
-      const size = append ? (await handle.getFile()).size : 0;
-      const to = await handle.createWritable({ keepExistingData: append });
-      try {
-        if (append) await to.seek(size);
-        await to.write(bytes);
-      } catch (e) {
-        await to.abort().catch(() => undefined);
-        throw e;
-      }
-      await to.close();
+      await this.writeBy(bytes.length, path, bytes, append);
     } catch (e) {
       const error = translate(e, path);
       if (error instanceof NotFound || error instanceof StorageFull) throw error;
-      // A write that is cut off by the quota does not always say so.
-      const room = await this.room?.().catch(() => undefined);
-      throw room !== undefined && room < bytes.length ? new StorageFull(`${path}: the browser's storage is full`) : error;
+      // Chromium cuts off a large write at the quota, and the page may see the broken pipe (AbortError) before the cause. A
+      // small write is in the pipe whole before the browser looks at it, so that one fails with the cause or not at all.
+      await this.writeBy(SMALL, path, bytes, append).catch((again: unknown) => {
+        throw translate(again, path);
+      });
     }
+  }
+
+  /** Nothing of the file changes before it is closed, so a write that failed can be tried again. */
+  private async writeBy(part: number, path: string, bytes: Uint8Array, append: boolean): Promise<void> {
+    const handle = await this.file(path, true);
+    const size = append ? (await handle.getFile()).size : 0;
+    const to = await handle.createWritable({ keepExistingData: append });
+    try {
+      if (append) await to.seek(size);
+      for (let at = 0; at < bytes.length; at += part) await to.write(bytes.subarray(at, at + part));
+    } catch (e) {
+      await to.abort().catch(() => undefined);
+      throw e;
+    }
+    await to.close();
   }
 
   async move(from: string, to: string): Promise<void> {
