@@ -134,7 +134,7 @@ type Client struct {
 	body     body
 	raw      []byte // that generation's bytes
 	previous *trial.State
-	states   map[string]*slipstream.State // last accepted, by channel
+	states   map[string]heldState // last accepted, by channel
 	channel  string
 	leases   map[slipstream.Digest]*lease
 	pages    map[string]*page
@@ -324,7 +324,7 @@ func (c *Client) reload() {
 		e := slipstream.Event{Kind: slipstream.KindFailed, Stage: "start", Reason: slipstream.ReasonStorageCorrupted, Detail: l.damage[0].Error()}
 		c.body.Outbox = append(c.body.Outbox, c.complete(e))
 	}
-	c.states = map[string]*slipstream.State{}
+	c.states = map[string]heldState{}
 	if role := roleKey(c.trust); c.body.StateRole == "" {
 		c.body.StateRole = role
 	} else if c.body.StateRole != role && c.lock != nil {

@@ -125,6 +125,7 @@ type repository struct {
 	grantEpoch int64                                                                       // of the answers, 0 = they do not say
 	fault      func(r *http.Request, w *httptest.ResponseRecorder) (*http.Response, error) // may replace an answer
 	down       bool
+	future     string // what the states say in a field that this version does not know
 	tamper     func(path string, body []byte) []byte
 }
 
@@ -255,7 +256,10 @@ func (r *repository) state(channel string) []byte {
 	now := r.clock.Now()
 	s := &slipstream.State{App: "shop", Channel: channel, Platform: slipstream.PlatformAny, Epoch: r.epoch[channel], Issued: slipstream.At(now.Truncate(time.Minute)),
 		Expires: slipstream.At(now.Truncate(time.Minute).Add(r.life)), RootVersion: int64(len(r.roots)), CheckAfter: 900, Jitter: 60, Packages: packages}
-	return r.seal(sign.TypeState, s, r.stateKey)
+	return r.seal(sign.TypeState, struct {
+		*slipstream.State
+		Future string `json:"future,omitempty"`
+	}{s, r.future}, r.stateKey)
 }
 
 func (r *repository) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -86,6 +86,22 @@ func TestAnEqualEpochThatSaysSomethingElseIsRefused(t *testing.T) {
 	b.updateFails(slipstream.ReasonEquivocation)
 }
 
+func TestAnEqualEpochThatDiffersInAFieldOfALaterVersionIsRefused(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.repo.future = "one"
+	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.install()
+	b.clock.advance(time.Hour)
+	b.update() // signed again with later times: the same
+	b.repo.future = "another"
+	b.updateFails(slipstream.ReasonEquivocation)
+	b.reopen() // what was kept before is all that the next process knows
+	b.updateFails(slipstream.ReasonEquivocation)
+	b.repo.future = "one"
+	b.update()
+}
+
 func TestTheStateKeyIsRotated(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -309,7 +309,7 @@ func TestADecisionLeadsBackToNothingWithdrawn(t *testing.T) {
 	last, _ := b.c.lastState()
 	known := *last
 	known.Packages = b.repo.packages // accepted, and the process died before it acted
-	b.c.states[b.c.channel] = &known
+	b.c.states[b.c.channel] = heldState{&known, b.c.states[b.c.channel].envelope}
 	b.c.mu.Unlock()
 	b.repo.decide = func(slipstream.CheckRequest) map[string]slipstream.PackageDecision {
 		return map[string]slipstream.PackageDecision{"main": {Verdict: slipstream.VerdictRollback, Reason: slipstream.ReasonWithdrawn}}

@@ -180,11 +180,17 @@ func (c *Client) rootsDue() bool {
 	return since < 0 || since >= int64(rootCheckEvery/time.Second)
 }
 
+// heldState is an accepted state and the envelope that said it.
+type heldState struct {
+	*slipstream.State
+	envelope []byte
+}
+
 // lastState is the state that was accepted last for the channel, opened again from its envelope. mu is held.
 func (c *Client) lastState() (*slipstream.State, seen) {
 	known := c.body.Channels[c.channel]
-	if s := c.states[c.channel]; s != nil {
-		return s, known
+	if held := c.states[c.channel]; held.State != nil {
+		return held.State, known
 	}
 	raw, err := c.disk.read(c.disk.stateEnvelope(c.channel), slipstream.MaxStateBytes)
 	if err != nil {
@@ -200,7 +206,7 @@ func (c *Client) lastState() (*slipstream.State, seen) {
 		known.ETag = "" // kept just before a crash: the bytes are newer than what is known of them
 	}
 	known.Epoch, known.Signed = max(known.Epoch, s.Epoch), max(known.Signed, s.Issued.Unix())
-	c.states[c.channel] = s
+	c.states[c.channel] = heldState{s, raw}
 	return s, known
 }
 
@@ -260,9 +266,9 @@ func (c *Client) rootVersion() int64 {
 func (c *Client) acceptState(raw []byte, now time.Time) (*slipstream.State, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last, known := c.lastState()
+	_, known := c.lastState()
 	s, err := c.trust.AcceptState(raw, sign.ExpectState{
-		App: c.cfg.App, Channel: c.channel, Platform: c.cfg.Platform, Last: last, Now: now, HighestSigned: time.Unix(known.Signed, 0),
+		App: c.cfg.App, Channel: c.channel, Platform: c.cfg.Platform, Last: c.states[c.channel].envelope, Now: now, HighestSigned: time.Unix(known.Signed, 0),
 	})
 	if err == nil && s.Epoch < known.Epoch { // the envelope that it was learned from is gone
 		return nil, slipstream.Refuse(slipstream.ReasonStaleState, "state", "epoch %d after %d", s.Epoch, known.Epoch)
@@ -314,7 +320,7 @@ func (c *Client) keepState(raw []byte, etag string, s *slipstream.State) error {
 	}
 	sum := envelopeSum(raw)
 	known := c.body.Channels[c.channel]
-	c.states[c.channel] = s
+	c.states[c.channel] = heldState{s, raw}
 	if known.Envelope == sum && known.ETag == etag {
 		return nil
 	}

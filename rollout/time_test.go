@@ -18,7 +18,7 @@ import (
 func TestResigningKeepsTheEpochAndMovesTheEnd(t *testing.T) {
 	w := newWorld(t)
 	w.publish(1)
-	before := w.state("any")
+	before, envelope := w.state("any"), w.row("any").Envelope
 	w.now = w.now.Add(11 * time.Hour)
 	if n, err := w.service.Resign(w.ctx); n != 0 || err != nil {
 		t.Fatalf("before half life: %d, %v", n, err)
@@ -39,7 +39,7 @@ func TestResigningKeepsTheEpochAndMovesTheEnd(t *testing.T) {
 	}
 	wg.Wait()
 	raw := w.row("any").Envelope
-	after, err := w.trust.AcceptState(raw, sign.ExpectState{App: "shop", Channel: "production", Platform: "any", Last: before, Now: w.now})
+	after, err := w.trust.AcceptState(raw, sign.ExpectState{App: "shop", Channel: "production", Platform: "any", Last: envelope, Now: w.now})
 	w.must(err)
 	if after.Epoch != before.Epoch || !after.Expires.After(before.Expires.Time) || !after.Issued.Equal(w.now) {
 		t.Errorf("before %+v, after %+v", before, after)

@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
@@ -9,19 +10,20 @@ import (
 // MaxDecisionLife is the longest time between a decision's issued and expires.
 const MaxDecisionLife = 10 * time.Minute
 
-// ExpectState is what a device asked for and remembers. Last is the state that it accepted last for this channel and
-// platform, or nil; Now its clock; HighestSigned the highest issued time of any state or decision that it accepted, or
-// zero. After the state role changed (see Trust.StateRoleEqual) Last is nil and HighestSigned zero.
+// ExpectState is what a device asked for and remembers. Last is the envelope of the state that it accepted last for this
+// channel and platform, as it came, or nil: its signatures were checked then and are not again. Now is its clock;
+// HighestSigned the highest issued time of any state or decision that it accepted, or zero. After the state role changed
+// (see Trust.StateRoleEqual) Last is nil and HighestSigned zero.
 type ExpectState struct {
 	App, Channel, Platform string
-	Last                   *slipstream.State
+	Last                   []byte
 	Now, HighestSigned     time.Time
 }
 
 // AcceptState opens a state and checks it in the prescribed order: size cap, envelope, role threshold, form, app,
 // channel, platform, epoch, expiry of the state, expiry of the root. Nobody keeps the envelope before this returns nil.
 func (t *Trust) AcceptState(raw []byte, e ExpectState) (*slipstream.State, error) {
-	s, err := t.State(raw)
+	s, payload, err := t.openState(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +36,7 @@ func (t *Trust) AcceptState(raw []byte, e ExpectState) (*slipstream.State, error
 		return nil, slipstream.Refuse(slipstream.ReasonWrongPlatform, "state", "of platform %q, not %q", s.Platform, e.Platform)
 	}
 	if e.Last != nil {
-		if err := checkEpoch(s, e.Last); err != nil {
+		if err := checkAfter(s, payload, e.Last); err != nil {
 			return nil, err
 		}
 	}
@@ -48,8 +50,20 @@ func (t *Trust) AcceptState(raw []byte, e ExpectState) (*slipstream.State, error
 	return s, nil
 }
 
-// checkEpoch compares a state with the one that was accepted before it.
-func checkEpoch(s, last *slipstream.State) error {
+// checkAfter compares a state with the one that was accepted before it, given by its envelope.
+func checkAfter(s *slipstream.State, payload, envelope []byte) error {
+	e, err := ParseEnvelope(envelope, TypeState, slipstream.MaxStateBytes)
+	if err != nil {
+		return fmt.Errorf("the state before: %w", err)
+	}
+	var last slipstream.State
+	if err := decodeAs("the state before", e.Payload, &last); err != nil {
+		return err
+	}
+	return checkEpoch(s, &last, payload, e.Payload)
+}
+
+func checkEpoch(s, last *slipstream.State, payload, lastPayload []byte) error {
 	switch {
 	case s.Epoch < last.Epoch:
 		return slipstream.Refuse(slipstream.ReasonStaleState, "state", "epoch %d after %d", s.Epoch, last.Epoch)
@@ -58,7 +72,7 @@ func checkEpoch(s, last *slipstream.State) error {
 	case s.Issued.Before(last.Issued.Time):
 		return slipstream.Refuse(slipstream.ReasonStaleState, "state", "epoch %d, issued at %s after %s", s.Epoch, stamp(s.Issued.Time), stamp(last.Issued.Time))
 	}
-	same, err := equalButTimes(s, last)
+	same, err := equalButTimes(payload, lastPayload)
 	if err != nil {
 		return slipstream.Refuse(slipstream.ReasonMalformed, "state", "compare with the last: %w", err)
 	}
@@ -68,18 +82,16 @@ func checkEpoch(s, last *slipstream.State) error {
 	return nil
 }
 
-// equalButTimes compares what two states mean, without issued and expires.
-func equalButTimes(a, b *slipstream.State) (bool, error) {
+// equalButTimes compares two signed states as JSON values, whole, without issued and expires: a field that this version
+// does not know must be equal too, because a later one may act on it.
+func equalButTimes(a, b []byte) (bool, error) {
 	var trees [2]*node
-	for i, s := range [2]slipstream.State{*a, *b} {
-		s.Issued, s.Expires = slipstream.Time{}, slipstream.Time{}
-		raw, err := Encode(&s)
+	for i, payload := range [2][]byte{a, b} {
+		n, err := parseJSON(payload)
 		if err != nil {
 			return false, err
 		}
-		if trees[i], err = parseJSON(raw); err != nil {
-			return false, err
-		}
+		trees[i] = n.without("issued", "expires")
 	}
 	return trees[0].equal(trees[1]), nil
 }

@@ -121,7 +121,8 @@ type givenState struct {
 	Now           string `json:"now"`
 	HighestSigned string `json:"highestSigned,omitempty"`
 
-	last func(*slipstream.State)
+	last        func(*slipstream.State)
+	lastPayload func([]byte) []byte
 }
 
 type stateCase struct {
@@ -226,6 +227,7 @@ func stateLines() []stateLine {
 		out = append(out, stateLine{name: "epoch: equal, differs in " + name, want: slipstream.ReasonEquivocation, doc: change, given: lastSame})
 	}
 	slices.SortStableFunc(out[len(out)-10:], func(a, b stateLine) int { return strings.Compare(a.name, b.name) })
+	out = append(out, unknownLines()...)
 	const expired = slipstream.ReasonExpiredState
 	return append(out, []stateLine{
 		{name: "epoch: equal and different, before expiry", want: slipstream.ReasonEquivocation, given: func(g *G) { g.last = func(s *S) { s.Jitter++ }; g.Now = "2027-01-01T00:00:00Z" }},
@@ -241,6 +243,31 @@ func stateLines() []stateLine {
 	}...)
 }
 
+// unknownLines are states of one epoch that differ, or do not, where this version reads nothing.
+func unknownLines() []stateLine {
+	more := replace(`{"app"`, `{"future":{"x":[1,{"y":"z"}]},"app"`)
+	given := func(payload func([]byte) []byte) func(*givenState) {
+		return func(g *givenState) { g.last, g.lastPayload = func(*slipstream.State) {}, payload }
+	}
+	const differs = slipstream.ReasonEquivocation
+	return []stateLine{
+		{name: "epoch: equal, the same unknown field", want: ok, payload: more, given: given(more)},
+		{name: "epoch: equal, the same unknown field written differently", want: ok, given: given(more),
+			payload: replace(`"platform"`, `"future":{ "x": [1, {"\u0079":"z"}] },"platform"`)},
+		{name: "epoch: equal, an unknown field more", want: differs, payload: more, given: given(nil)},
+		{name: "epoch: equal, an unknown field gone", want: differs, given: given(more)},
+		{name: "epoch: equal, an unknown field differs", want: differs, payload: replace(`{"app"`, `{"future":{"x":[1,{"y":"w"}]},"app"`), given: given(more)},
+		{name: "epoch: equal, an unknown field of another kind", want: differs, payload: replace(`{"app"`, `{"future":1,"app"`),
+			given: given(replace(`{"app"`, `{"future":true,"app"`))},
+		{name: "epoch: equal, an unknown field in a rollout differs", want: differs, payload: replace(`{"id":"r7"`, `{"future":2,"id":"r7"`),
+			given: given(replace(`{"id":"r7"`, `{"future":1,"id":"r7"`))},
+		{name: "epoch: equal, an unknown array turned round", want: differs, payload: replace(`{"app"`, `{"future":[2,1],"app"`),
+			given: given(replace(`{"app"`, `{"future":[1,2],"app"`))},
+		{name: "epoch: equal, a known field is there empty", want: differs, payload: replace(`{"id":"r7"`, `{"retry":0,"id":"r7"`), given: given(nil)},
+		{name: "epoch: higher, an unknown field more", want: ok, doc: func(s *slipstream.State) { s.Epoch++ }, payload: more, given: given(nil)},
+	}
+}
+
 func stateCases(t *testing.T) []stateCase {
 	var out []stateCase
 	for _, l := range stateLines() {
@@ -253,7 +280,11 @@ func stateCases(t *testing.T) []stateCase {
 		if c.Given.last != nil {
 			last := goodState()
 			c.Given.last(last)
-			in := inputOf(seal(t, TypeState, encode(t, last), key("state-1")))
+			payload := encode(t, last)
+			if c.Given.lastPayload != nil {
+				payload = c.Given.lastPayload(payload)
+			}
+			in := inputOf(seal(t, TypeState, payload, key("state-1")))
 			c.Given.Last = &in
 		}
 		out = append(out, c)
@@ -286,8 +317,8 @@ func TestEachLineOfTheOrderForStates(t *testing.T) {
 			e := ExpectState{App: c.Given.App, Channel: c.Given.Channel, Platform: c.Given.Platform,
 				Now: instant(t, c.Given.Now), HighestSigned: instant(t, c.Given.HighestSigned)}
 			if c.Given.Last != nil {
-				var err error
-				if e.Last, err = trust.State(c.Given.Last.bytes(t)); err != nil {
+				e.Last = c.Given.Last.bytes(t)
+				if _, err := trust.State(e.Last); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -312,11 +343,12 @@ func FuzzState(f *testing.F) {
 			return
 		}
 		// What was accepted, written by us and read again, is equal to itself.
-		again, err := trust.State(seal(t, TypeState, encode(t, s), key("state-1")))
+		own := encode(t, s)
+		again, err := trust.State(seal(t, TypeState, own, key("state-1")))
 		if err != nil {
 			t.Fatalf("own writing is refused: %v", err)
 		}
-		if err := checkEpoch(again, s); err != nil {
+		if err := checkEpoch(again, s, encode(t, again), own); err != nil {
 			t.Fatalf("own writing differs: %v", err)
 		}
 	})

@@ -3,6 +3,7 @@ package sign
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -45,6 +46,17 @@ func (n *node) get(name string) *node {
 		}
 	}
 	return nil
+}
+
+// without is an object that lacks the given names.
+func (n *node) without(names ...string) *node {
+	out := &node{kind: n.kind}
+	for i, name := range n.names {
+		if !slices.Contains(names, name) {
+			out.names, out.items = append(out.names, name), append(out.items, n.items[i])
+		}
+	}
+	return out
 }
 
 // equal compares values: names in any order, strings by their text however they were escaped.

@@ -131,21 +131,26 @@ func (t *Trust) Manifest(raw []byte) (*slipstream.Manifest, slipstream.Digest, e
 
 // State opens and checks a state signed by the state role, by itself: see AcceptState.
 func (t *Trust) State(raw []byte) (*slipstream.State, error) {
+	s, _, err := t.openState(raw)
+	return s, err
+}
+
+func (t *Trust) openState(raw []byte) (*slipstream.State, []byte, error) {
 	e, err := ParseEnvelope(raw, TypeState, slipstream.MaxStateBytes)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := t.roles.state.verify(e, "state", "state"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var s slipstream.State
 	if err := decodeAs("state", e.Payload, &s); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := CheckState(&s); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &s, nil
+	return &s, e.Payload, nil
 }
 
 // Decision opens and checks a decision signed by the state role, by itself: see AcceptDecision.

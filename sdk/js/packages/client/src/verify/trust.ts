@@ -4,15 +4,19 @@ import { maxDecisionBytes, maxManifestBytes, maxRootBytes, maxStateBytes, parseT
 import { Refusal } from "../words/reasons.js";
 import { checkDecision, checkManifest, checkRootWords, checkState } from "./check.js";
 import { checkSigned, digestOf, keySets, openEnvelope, typeDecision, typeManifest, typeRoot, typeState, type Envelope, type KeySet } from "./envelope.js";
+import { parseStrict, type Value } from "./json.js";
 import { decode, guarded } from "./shape.js";
 import * as shapes from "./shapes.js";
 
-/** What a device asked for and remembers. Times in ms; highestSigned is the highest issued time that it accepted, or 0. */
+/**
+ * What a device asked for and remembers. Times in ms; highestSigned is the highest issued time that it accepted, or 0. last
+ * is the envelope of the state that it accepted last, as it came: its signatures were checked then and are not again.
+ */
 export interface ExpectState {
   app: string;
   channel: string;
   platform: string;
-  last?: State;
+  last?: Uint8Array;
   now: number;
   highestSigned: number;
 }
@@ -84,11 +88,15 @@ export class Trust {
   }
 
   async state(raw: Uint8Array): Promise<State> {
+    return (await this.openState(raw)).state;
+  }
+
+  private async openState(raw: Uint8Array): Promise<{ state: State; payload: Uint8Array }> {
     const e = openEnvelope(raw, typeState, maxStateBytes);
     await checkSigned(this.crypto, this.roles.state, e, "state", "state");
-    const s = decode<State>("state", e.payload, shapes.state);
-    checkState(s);
-    return s;
+    const state = decode<State>("state", e.payload, shapes.state);
+    checkState(state);
+    return { state, payload: e.payload };
   }
 
   async decision(raw: Uint8Array): Promise<Decision> {
@@ -105,11 +113,11 @@ export class Trust {
 
   /** Size cap, envelope, role threshold, form, app, channel, platform, epoch, expiry of the state, expiry of the root. */
   async acceptState(raw: Uint8Array, want: ExpectState): Promise<State> {
-    const s = await this.state(raw);
+    const { state: s, payload } = await this.openState(raw);
     if (s.app !== want.app) throw new Refusal("wrong_app", "state", `of app "${s.app}", not "${want.app}"`);
     if (s.channel !== want.channel) throw new Refusal("wrong_channel", "state", `of channel "${s.channel}", not "${want.channel}"`);
     if (s.platform !== want.platform) throw new Refusal("wrong_platform", "state", `of platform "${s.platform}", not "${want.platform}"`);
-    if (want.last) checkEpoch(s, want.last);
+    if (want.last) checkEpoch(s, payload, openEnvelope(want.last, typeState, maxStateBytes).payload);
     const now = Math.max(want.now, want.highestSigned);
     if (now >= parseTime(s.expires)!) throw new Refusal("expired_state", "state", `expired at ${s.expires}`);
     this.unexpired(now);
@@ -154,25 +162,31 @@ export class Trust {
 
 const runtimeText = (r: Runtime) => `range:${r.range || ""} fingerprint:${r.fingerprint || ""}`;
 
-function checkEpoch(s: State, last: State): void {
+function checkEpoch(s: State, payload: Uint8Array, lastPayload: Uint8Array): void {
+  const last = decode<State>("the state before", lastPayload, shapes.state);
   if (s.epoch < last.epoch) throw new Refusal("stale_state", "state", `epoch ${s.epoch} after ${last.epoch}`);
   if (s.epoch > last.epoch) return;
   if (parseTime(s.issued)! < parseTime(last.issued)!) throw new Refusal("stale_state", "state", `epoch ${s.epoch}, issued earlier than before`);
-  const blank = { issued: "", expires: "" };
-  if (!equal(Object.assign({}, s, blank), Object.assign({}, last, blank), false)) throw new Refusal("equal_epoch_differs", "state", `epoch ${s.epoch} says something else than before`);
+  if (!equal(withoutTimes(payload), withoutTimes(lastPayload))) throw new Refusal("equal_epoch_differs", "state", `epoch ${s.epoch} says something else than before`);
 }
 
-/** Compares what two documents mean: an absent field is as good as an empty one, but not inside a condition's value. */
-function equal(a: unknown, b: unknown, exact: boolean): boolean {
-  if (!exact && empty(a) && empty(b) || a === b) return true;
-  if (typeof a !== "object" || typeof b !== "object" || !a || !b || Array.isArray(a) !== Array.isArray(b)) return false;
-  if (Array.isArray(a)) return a.length === (b as unknown[]).length && a.every((x, i) => equal(x, (b as unknown[])[i], exact));
-  const x = a as Record<string, unknown>, y = b as Record<string, unknown>;
-  const dictionary = exact || Object.getPrototypeOf(a) === null;
-  if (dictionary && Object.keys(x).length !== Object.keys(y).length) return false;
-  return Object.keys(Object.assign({}, x, y)).every((k) => (!dictionary || k in x && k in y) && equal(x[k], y[k], exact || !dictionary && k === "value"));
+/** The whole of what was signed: a field that this version does not know counts too, because a later one may act on it. */
+function withoutTimes(payload: Uint8Array): Value {
+  const v = parseStrict(payload) as Map<string, Value>;
+  v.delete("issued");
+  v.delete("expires");
+  return v;
 }
 
-function empty(v: unknown): boolean {
-  return v === undefined || v === "" || v === 0 || v === false || Array.isArray(v) && v.length === 0;
+/** Compares JSON values: names in any order. */
+function equal(a: Value, b: Value): boolean {
+  if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((x, i) => equal(x, b[i]));
+  if (!(a instanceof Map)) return a === b;
+  if (!(b instanceof Map) || a.size !== b.size) return false;
+  let same = true;
+  a.forEach((x, name) => {
+    const y = b.get(name);
+    same = same && y !== undefined && equal(x, y);
+  });
+  return same;
 }
