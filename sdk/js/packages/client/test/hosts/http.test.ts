@@ -2,12 +2,14 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { createHash, randomBytes, randomFillSync } from "node:crypto";
+import { tmpdir } from "node:os";
 import type { AddressInfo } from "node:net";
 import type { Crypto, Http } from "../../src/host.js";
 import { fetchHttp, type Fetch } from "../../src/hosts/fetch-http.js";
 import { MissingCapability } from "../../src/hosts/lacks.js";
 import { miniProgramHost } from "../../src/hosts/miniprogram/index.js";
 import { memoryPlatform, MemoryDisk, STORAGE_LIMIT } from "../../src/hosts/miniprogram/memory.js";
+import { nodeHost } from "../../src/hosts/node/index.js";
 import { reactNativeHost, rnfsDrive } from "../../src/hosts/react-native/index.js";
 import { webHost, type Browser } from "../../src/hosts/web/index.js";
 import { rnfs } from "./standins.js";
@@ -32,6 +34,7 @@ const hosts: Record<string, () => Promise<Http>> = {
       const r = await fetch(url, init);
       return { status: r.status, url: r.url, headers: r.headers, arrayBuffer: () => r.arrayBuffer() };
     }, globalThis, undefined),
+  node: async () => nodeHost({ directory: tmpdir() }).http,
   wx: async () => (await miniProgramHost({ api: platform(), crypto: native })).http,
   "wx, old base library": async () => (await miniProgramHost({ api: platform(true), crypto: native, random: (n) => new Uint8Array(n) })).http,
   my: async () => (await miniProgramHost({ api: platform(false, "my"), dialect: "my", crypto: native })).http,
