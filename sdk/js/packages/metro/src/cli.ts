@@ -15,6 +15,7 @@ const usage = `Builds the packages of a React Native app, a folder each for slip
   --base-may-shrink    let the new base lack modules that the released one has
   --requires BASE      what the businesses need, for slipstream publish: base>=12
   --dev                for development: not minified, with names and warnings
+  --no-minify          leave names and spaces as they are
   --hermes             compile to Hermes bytecode (slipstream publish can do it too, and then makes smaller updates)
   --hermesc FILE       the compiler (default: that of react-native)
   --json               print one JSON value
@@ -26,7 +27,7 @@ async function main(args: string[]): Promise<void> {
     options: {
       project: { type: "string", default: "." }, config: { type: "string" }, platform: { type: "string" }, out: { type: "string" }, only: { type: "string" },
       released: { type: "string" }, "base-may-shrink": { type: "boolean" }, requires: { type: "string" }, dev: { type: "boolean" },
-      hermes: { type: "boolean" }, hermesc: { type: "string" }, json: { type: "boolean" }, help: { type: "boolean", short: "h" },
+      "no-minify": { type: "boolean" }, hermes: { type: "boolean" }, hermesc: { type: "string" }, json: { type: "boolean" }, help: { type: "boolean", short: "h" },
     },
   });
   if (values.help || positionals.length === 0) {
@@ -37,7 +38,7 @@ async function main(args: string[]): Promise<void> {
   if (!values.platform || !values.out) throw new Error("build needs --platform and --out, e.g. --platform android --out dist/android");
   const report = await build({
     projectRoot: values.project, config: values.config, platform: values.platform, out: values.out, only: values.only?.split(","), released: values.released,
-    baseMayShrink: values["base-may-shrink"], dev: values.dev, hermes: values.hermesc ?? values.hermes,
+    baseMayShrink: values["base-may-shrink"], dev: values.dev, ...(values["no-minify"] ? { minify: false } : {}), hermes: values.hermesc ?? values.hermes,
     publish: values.requires === undefined ? undefined : { requires: [values.requires] },
   });
   if (values.json) {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, test, type TestContext } from "node:test";
 import { buildCommand, SlipstreamServer } from "./server.js";
 import { Phone } from "./phone.js";
-import { filesIn, installExample, repository, Workshop } from "./workshop.js";
+import { filesIn, installPair, repository, Workshop } from "./workshop.js";
 
 const nextTitle = (text: string) => text.replace("Cart of", "Basket of").replace("tea: 450", "tea: 475");
 
@@ -16,7 +16,7 @@ describe("business packages", () => {
   let root = "";
 
   before(async () => {
-    missing = installExample();
+    missing = installPair("0.83");
     if (missing) return;
     const first = workshop.checkout("ada/shop");
     const second = workshop.checkout("another place/of bob/shop");

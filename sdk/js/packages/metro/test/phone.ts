@@ -57,11 +57,11 @@ class Views {
 const screen = { width: 390, height: 844, scale: 2, fontScale: 1, densityDpi: 320 };
 
 /** Native modules that answer with facts of the device; the rest are there and do nothing. What C++ may add is left out. */
-function nativeModule(name: string): unknown {
+function nativeModule(name: string, version: { minor: number; patch: number }): unknown {
   if (name === "NativeMicrotasksCxx") return { queueMicrotask };
   if (name.endsWith("Cxx")) return null;
   const constants: Record<string, object> = {
-    PlatformConstants: { isTesting: false, Version: 34, Release: "14", Model: "phone", uiMode: "normal", reactNativeVersion: { major: 0, minor: 81, patch: 6, prerelease: null } },
+    PlatformConstants: { isTesting: false, Version: 34, Release: "14", Model: "phone", uiMode: "normal", reactNativeVersion: { major: 0, ...version, prerelease: null } },
     DeviceInfo: { Dimensions: { windowPhysicalPixels: { ...screen, width: 780, height: 1688 }, screenPhysicalPixels: { ...screen, width: 780, height: 1688 } } },
     SourceCode: { scriptURL: "file:///app/base.bundle" },
     I18nManager: { isRTL: false, doLeftAndRightSwapInRTL: true },
@@ -78,7 +78,7 @@ export class Phone {
   private readonly context: Context;
   private readonly callable = new Map<string, () => any>();
 
-  constructor(globals: Record<string, unknown>) {
+  constructor(globals: Record<string, unknown>, version = { minor: 81, patch: 6 }) {
     const say = (...parts: unknown[]) => void this.log.push(parts.map(String).join(" "));
     this.context = createContext({
       console: { log: say, info: say, warn: say, error: say, debug: say, trace: say },
@@ -91,7 +91,7 @@ export class Phone {
       RN$registerCallableModule: (name: string, module: () => unknown) => void this.callable.set(name, module),
       RN$useAlwaysAvailableJSErrorHandling: true,
       RN$handleException: (error: unknown) => { this.errors.push(error); return true; },
-      __turboModuleProxy: nativeModule,
+      __turboModuleProxy: (name: string) => nativeModule(name, version),
       __nativeComponentRegistry__hasComponent: () => true,
       nativeFabricUIManager: this.views.manager,
       ...globals,

@@ -3,22 +3,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { createContext, runInContext } from "node:vm";
-import { installExample, Workshop } from "./workshop.js";
-
-const files = {
-  "metro.plain.js": `const { getDefaultConfig } = require("@react-native/metro-config");
-const { withSlipstream } = require("slipstream-metro");
-module.exports = withSlipstream(getDefaultConfig(__dirname), { base: "plain/base.js", businesses: { hello: "plain/hello/index.js" }, publish: { app: "shop" } });`,
-  "plain/base.js": `import { createBusinesses } from "slipstream-metro/runtime";
-import "./count";
-globalThis.businesses = createBusinesses({ ...globalThis.given, businesses: { HelloScreen: "hello" } });`,
-  "plain/count.js": `export const count = { value: 0 };`,
-  "plain/hello/index.js": `import { count } from "../count";
-import { word } from "./word";
-const { AppRegistry, said } = globalThis.given;
-AppRegistry.registerRunnable("HelloScreen", () => said.push(word + " " + ++count.value));`,
-  "plain/hello/word.js": `export const word = "hello";`,
-};
+import { plain } from "./plain.js";
+import { installPair, Workshop } from "./workshop.js";
 
 /** An AppRegistry as old as React Native: keys and what they run. */
 function appRegistry() {
@@ -37,8 +23,8 @@ describe("builds", () => {
   let root = "";
 
   before(() => {
-    missing = installExample();
-    if (!missing) root = workshop.checkout("plain", files);
+    missing = installPair("0.83");
+    if (!missing) root = workshop.checkout("plain", plain);
   });
   after(() => workshop.clean());
 

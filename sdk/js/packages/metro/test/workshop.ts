@@ -2,26 +2,30 @@
 import { execFile, execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const repository = join(dirname(fileURLToPath(import.meta.url)), "../../../../../..");
 const example = join(repository, "examples/react-native");
 const plugin = join(repository, "sdk/js/packages/metro");
 
+/** Where a pair of React Native and Metro is pinned and installed: the example's own, and the older one that works too. */
+export const installs = { "0.83": example, "0.82": join(plugin, "testdata/react-native-0.80") } as const;
+export type MetroVersion = keyof typeof installs;
+
 interface Lock {
   packages: Record<string, { version?: string; optional?: boolean }>;
 }
 
-/** Installs what package-lock.json of the example says, unless it is there. Answers what is missing, if it cannot. */
-export function installExample(): string | undefined {
-  const modules = join(example, "node_modules");
-  if (isInstalled(join(example, "package-lock.json"), join(modules, ".package-lock.json"))) return undefined;
+/** Installs what the pair's package-lock.json says, unless it is there. Answers what is missing, if it cannot. */
+export function installPair(metro: MetroVersion): string | undefined {
+  const folder = installs[metro];
+  if (isInstalled(join(folder, "package-lock.json"), join(folder, "node_modules/.package-lock.json"))) return undefined;
   try {
-    execFileSync("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: example, stdio: ["ignore", "ignore", "pipe"], timeout: 240_000 });
+    execFileSync("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: folder, stdio: ["ignore", "ignore", "pipe"], timeout: 240_000 });
     return undefined;
   } catch (err) {
-    return "npm ci of examples/react-native: " + String((err as { stderr?: Buffer }).stderr ?? err).split("\n")[0];
+    return `npm ci of ${relative(repository, folder)}: ` + String((err as { stderr?: Buffer }).stderr ?? err).split("\n")[0];
   }
 }
 
@@ -35,16 +39,15 @@ function isInstalled(wanted: string, found: string): boolean {
 export class Workshop {
   readonly folder = mkdtempSync(join(tmpdir(), "slipstream-metro-"));
 
+  constructor(private readonly metro: MetroVersion = "0.83") {}
+
   /** A checkout of the example at this path, with these files (path → text) besides. */
   checkout(path: string, files: Record<string, string> = {}): string {
     const root = join(this.folder, path);
-    mkdirSync(dirname(root), { recursive: true });
-    try {
-      execFileSync("cp", ["-al", example, root], { stdio: "ignore" });
-    } catch {
-      rmSync(root, { recursive: true, force: true });
-      execFileSync("cp", ["-a", example, root]);
-    }
+    const installed = ["package.json", "package-lock.json", "node_modules"];
+    mkdirSync(root, { recursive: true });
+    for (const name of readdirSync(example)) if (!installed.includes(name)) take(join(example, name), join(root, name));
+    for (const name of installed) take(join(installs[this.metro], name), join(root, name));
     const linked = join(root, "node_modules/slipstream-metro");
     rmSync(linked, { recursive: true, force: true });
     mkdirSync(linked, { recursive: true });
@@ -87,6 +90,16 @@ export class Workshop {
 
   clean(): void {
     rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Copies a file or folder as hard links, where the file system has them. */
+function take(from: string, to: string): void {
+  try {
+    execFileSync("cp", ["-al", from, to], { stdio: "ignore" });
+  } catch {
+    rmSync(to, { recursive: true, force: true });
+    execFileSync("cp", ["-a", from, to]);
   }
 }
 
