@@ -6,7 +6,9 @@ import { utf8ToBytes } from "@noble/hashes/utils.js";
 import type { Delta } from "../device/api.js";
 import type { File } from "../words/documents.js";
 import { Refusal } from "../words/reasons.js";
-import { Frame, invalid } from "./frame.js";
+import { Frame } from "./frame.js";
+import { Reader } from "./plain.js";
+import { invalid } from "./refuse.js";
 
 /** Codecs that this build applies. */
 export const codecs: readonly string[] = ["full/1", "changed/1"];
@@ -16,6 +18,7 @@ export const delta: Delta = { can: (codec) => codecs.includes(codec), apply };
 
 const overhead = 1 << 20;
 const slice = 64 << 10;
+const maxWindow = 8 << 20;
 
 interface Step { op: number; arg: number }
 const keeps = 1, carries = 2, copies = 3, duplicates = 4;
@@ -33,7 +36,7 @@ async function apply(a: Parameters<Delta["apply"]>[0]): Promise<void> {
   const none = new Uint8Array(8);
   if (!alike(h.subarray(6, 14), h[5] === 1 ? tag(base) : none)) throw invalid("it was made for another base");
   if (!alike(h.subarray(14), tag(target))) throw invalid("it was made for another release");
-  const frame = new Frame(a.container, 22);
+  const frame = new Reader(new Frame(a.container, 22, maxWindow));
   const steps = await readSteps(frame, base, target);
   for (let i = 0; i < steps.length; i++) {
     if (steps[i].op === keeps || steps[i].op === copies) await a.sink.keep(target[i], base[steps[i].arg]);
@@ -41,13 +44,13 @@ async function apply(a: Parameters<Delta["apply"]>[0]): Promise<void> {
   for (const f of streamOrder(target, steps)) {
     await create(frame, f, a);
   }
-  await frame.finish();
+  await frame.finish("content follows the last file");
   for (let i = 0; i < steps.length; i++) {
     if (steps[i].op === duplicates) await a.sink.duplicate(target[i], target[steps[i].arg]);
   }
 }
 
-async function create(frame: Frame, f: File, a: Parameters<Delta["apply"]>[0]): Promise<void> {
+async function create(frame: Reader, f: File, a: Parameters<Delta["apply"]>[0]): Promise<void> {
   const out = await a.sink.create(f);
   let closed = false;
   try {
@@ -56,7 +59,7 @@ async function create(frame: Frame, f: File, a: Parameters<Delta["apply"]>[0]): 
       const b = await frame.some(Math.min(left, slice));
       if (b.length === 0) throw invalid(`${f.path} is not complete`);
       hash.update(b);
-      await out.write(b);
+      await out.write(b.slice()); // whoever takes it may keep it
       left -= b.length;
       if (a.pause !== undefined) await a.pause();
     }
@@ -68,7 +71,7 @@ async function create(frame: Frame, f: File, a: Parameters<Delta["apply"]>[0]): 
   }
 }
 
-async function readSteps(frame: Frame, base: File[], target: File[]): Promise<Step[]> {
+async function readSteps(frame: Reader, base: File[], target: File[]): Promise<Step[]> {
   const byPath = new Map<string, number>();
   base.forEach((f, i) => byPath.set(f.path, i));
   const steps: Step[] = [];
