@@ -18,6 +18,7 @@ export function nodeHttp(agents: Agents = {}): Http {
     "https:": (agents.https as https.Agent | undefined) ?? new https.Agent({ keepAlive: true }),
   };
   return {
+    streams: true,
     async request(q) {
       const said = `${q.method} ${q.url}`;
       let end: (why: Error) => void = () => undefined, over = false, current: http.ClientRequest | undefined;
@@ -102,6 +103,14 @@ async function ask(url: URL, hop: Hop, agent: http.Agent, seen: (r: http.ClientR
 async function take(answer: http.IncomingMessage, status: number, q: HttpRequest, over: () => boolean): Promise<HttpResponse> {
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(answer.headers)) if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(", ") : value;
+  if (q.onHead) {
+    try {
+      await q.onHead({ status, headers });
+    } catch (e) {
+      answer.destroy();
+      throw e;
+    }
+  }
   const parts: Uint8Array[] = [];
   let size = 0;
   if (q.limit > 0) {
