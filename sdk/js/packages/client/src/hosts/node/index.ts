@@ -33,7 +33,7 @@ export function nodeHost(options: NodeOptions): NodeHost {
     http: nodeHttp(options.agents),
     crypto: nodeCrypto(),
     clock: timerClock({ setTimeout, clearTimeout: (id) => clearTimeout(id as NodeJS.Timeout) }),
-    locks: nodeLocks(files.locate(""), () => files.recover()),
+    locks: nodeLocks(files.locate(""), async (name) => (name === "lock" ? files.recover() : undefined)),
     pause: () => new Promise((done) => void setImmediate(done)),
   };
 }

@@ -21,7 +21,7 @@ interface Held {
  *   containers that share the directory on one kernel, not between machines that share it over a network. The Go client,
  *   which wants a file of that name, refuses such a directory.
  */
-export function nodeLocks(root: string, taken: () => Promise<void>): Locks {
+export function nodeLocks(root: string, taken: (name: string) => Promise<void>): Locks {
   const openExclusive = exclusiveFlags(process.platform);
   return {
     async tryLock(name) {
@@ -34,7 +34,7 @@ export function nodeLocks(root: string, taken: () => Promise<void>): Locks {
       }
       if (!held) return undefined;
       try {
-        await taken();
+        await taken(name);
       } catch (e) {
         await held.release();
         throw e;
