@@ -28,7 +28,7 @@ type headers struct {
 	json, text, octets                              []string
 	state, root, manifest, list, immutable, noStore []string
 	noSniff, bytes                                  []string
-	varies, dcz, anyone                             []string
+	varies, dcz, anyone, pageSees                   []string
 }
 
 func newHeaders() headers {
@@ -41,7 +41,7 @@ func newHeaders() headers {
 		manifest: []string{"public, max-age=300, stale-while-revalidate=600, stale-if-error=86400"},
 		list:     []string{"public, max-age=60"},
 		noStore:  []string{"no-store"}, noSniff: []string{"nosniff"}, bytes: []string{"bytes"},
-		varies: []string{"Accept-Encoding, Available-Dictionary"}, dcz: []string{codingName}, anyone: []string{"*"},
+		varies: []string{"Accept-Encoding, Available-Dictionary"}, dcz: []string{codingName}, anyone: []string{AnyPage}, pageSees: []string{pageSees},
 	}
 }
 

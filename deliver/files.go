@@ -42,8 +42,6 @@ func (s *Server) files(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("release %s: %w", d.Short(), err)
 	}
 	h := w.Header()
-	// The bytes are public, and the page that loads them has another origin where the server is behind its own name.
-	h["Access-Control-Allow-Origin"] = s.headers.anyone
 	kind, dense := contentType(r.PathValue("path"))
 	h["Content-Type"] = []string{kind}
 	if !dense {

@@ -53,6 +53,10 @@ func (s *Server) Handler() http.Handler {
 	}
 	unknown := s.handle(route{id: routeUnknown})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.pages(w, r) {
+			s.observe(r, routeUnknown, http.StatusForbidden, time.Now())
+			return
+		}
 		// The two that a fleet asks all day long go past the mux.
 		if snap := s.snapshot.Load(); snap != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 			if e, ok := snap.paths[r.URL.Path]; ok {
@@ -88,6 +92,8 @@ func (s *Server) handle(rt route) http.HandlerFunc {
 		switch {
 		case rt.serve == nil:
 			httpx.NotFound(rec, r)
+		case isPreflight(r):
+			s.preflight(rec, rt.methods)
 		case !slices.Contains(rt.methods, r.Method):
 			httpx.MethodNotAllowed(rec, r, rt.methods...)
 		default:

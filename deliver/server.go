@@ -47,6 +47,9 @@ type Config struct {
 	// Spread is over how many seconds the devices of a channel spread what they do when they are told; nil or 0 means
 	// live.DefaultSpread.
 	Spread func(store.Channel) int
+	// Pages are the origins of web pages that may check, report and listen as devices do, AnyPage among them for all; nil
+	// means all. See CheckOrigin.
+	Pages []string
 	// Caps tells how many places each rollout with a cap has in a channel; 0 gives none to new devices. nil means that
 	// there are no such rollouts.
 	Caps func(store.Channel) map[string]int64
@@ -92,6 +95,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RetryEvery <= 0 {
 		c.RetryEvery = time.Second
+	}
+	if c.Pages == nil {
+		c.Pages = []string{AnyPage}
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/deliver"
 	"github.com/slipstream-ota/slipstream/internal/config"
 )
 
@@ -27,10 +28,10 @@ const defaultData = "./slipstream-data"
 
 // serveFlags are the flags of serve, as given; "" means environment, settings file, default.
 type serveFlags struct {
-	listen, data, database, blobs, baseURL, secret, proxies, log string
-	guardEvery, patchRoot                                        string
-	reports                                                      reportFlags
-	tell                                                         tellFlags
+	listen, data, database, blobs, baseURL, secret, proxies, pages, log string
+	guardEvery, patchRoot                                               string
+	reports                                                             reportFlags
+	tell                                                                tellFlags
 }
 
 func newServeCommand(t *tool) *cobra.Command {
@@ -61,6 +62,7 @@ first start, seals the keys that states are signed with: keep a copy, and give e
 	flags.StringVar(&f.baseURL, "base-url", "", "address under which devices reach this server, for what is printed")
 	flags.StringVar(&f.secret, "secret", "", "file of the server secret (default: secret in the data folder)")
 	flags.StringVar(&f.proxies, "trusted-proxies", "", "networks, by commas, whose X-Forwarded-For is believed")
+	flags.StringVar(&f.pages, "web-origins", "", "origins, by commas, whose web pages may check and report; \"none\" for no page (default \"*\": all)")
 	flags.StringVar(&f.guardEvery, "guard-every", "", "time between two looks of the guard at the rollouts (default 10s)")
 	flags.StringVar(&f.patchRoot, "ocrunner-root", "", "app/channel that the patch service's paths at the root of this server are for")
 	f.reports.define(c)
@@ -82,6 +84,7 @@ type serveConfig struct {
 	baseURL string
 	secret  string // file
 	proxies []netip.Prefix
+	pages   []string // as deliver.Config takes it
 	reports reportSettings
 	tell    tellSettings
 	// guardEvery is the time between two looks of the guard; 0 is its default.
@@ -107,6 +110,7 @@ func (t *tool) serveConfig(f serveFlags) (serveConfig, error) {
 		return c, usageError{slipstream.Hint(fmt.Errorf("log level: %w", err), "use debug, info, warn or error")}
 	}
 	c.log = slog.New(slog.NewTextHandler(t.stderr, &slog.HandlerOptions{Level: level}))
+	var err error
 	for s := range strings.SplitSeq(first(f.proxies, t.env.Get("trusted-proxies", "")), ",") {
 		if s = strings.TrimSpace(s); s == "" {
 			continue
@@ -117,10 +121,12 @@ func (t *tool) serveConfig(f serveFlags) (serveConfig, error) {
 		}
 		c.proxies = append(c.proxies, p)
 	}
+	if c.pages, err = parseOrigins(first(f.pages, t.env.Get("web-origins", deliver.AnyPage))); err != nil {
+		return c, usageError{err}
+	}
 	if err := c.guardAndPatches(first(f.guardEvery, t.env.Get("guard-every", "")), first(f.patchRoot, t.env.Get("ocrunner-root", ""))); err != nil {
 		return c, usageError{err}
 	}
-	var err error
 	if c.tell, err = f.tell.settings(t); err != nil {
 		return c, err
 	}
@@ -140,6 +146,22 @@ func (c *serveConfig) guardAndPatches(every, root string) (err error) {
 	app, channel, _ := strings.Cut(root, "/")
 	c.patchApp, c.patchChannel = app, first(channel, slipstream.DefaultChannel)
 	return errors.Join(slipstream.CheckName("app", c.patchApp), slipstream.CheckName("channel", c.patchChannel))
+}
+
+// parseOrigins gives the origins of web pages that may act as devices: an empty list for none.
+func parseOrigins(list string) ([]string, error) {
+	origins := []string{}
+	if list == "none" {
+		return origins, nil
+	}
+	for s := range strings.SplitSeq(list, ",") {
+		s = strings.TrimSpace(s)
+		if err := deliver.CheckOrigin(s); err != nil {
+			return nil, fmt.Errorf("web origins: %w", err)
+		}
+		origins = append(origins, s)
+	}
+	return origins, nil
 }
 
 func parseNetwork(s string) (netip.Prefix, error) {

@@ -182,7 +182,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 		return nil, errors.Join(err, listener.Close(), o.close())
 	}
 	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted(), ReportRate: cfg.reports.rate, Wanted: containers.Want,
-		Live: news.hub, Spread: rollout.SpreadOf, Caps: capsOf})
+		Pages: cfg.pages, Live: news.hub, Spread: rollout.SpreadOf, Caps: capsOf})
 	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Jobs: containers, Spool: o.spool,
 		Log: cfg.log, Version: version, Sender: cfg.sender(), Protocols: protocols(), Alerts: news.alerts})
 	adapters := cfg.foreign(o, devices, changes, tokens)
