@@ -149,9 +149,16 @@ func (p *Plan) readCurrent(ctx context.Context, server Server) (*slipstream.Mani
 }
 
 // Manifest decodes the release's envelope and checks that it is the one that the digest names. Signatures are not
-// looked at.
+// looked at. An adapter-only release has no envelope: its manifest is the one that the digest names, and nobody signed it.
 func (r *Release) Manifest() (*slipstream.Manifest, error) {
-	if r.AdapterOnly != "" && r.Unsigned != nil {
+	if len(r.Envelope) == 0 && r.AdapterOnly != "" && r.Unsigned != nil {
+		payload, err := sign.Encode(r.Unsigned)
+		if err != nil {
+			return nil, fmt.Errorf("release %s: %w", r.Digest.Short(), err)
+		}
+		if d := sign.DigestOf(payload); d != r.Digest {
+			return nil, slipstream.Refuse(slipstream.ReasonManifestMismatch, "manifest", "its digest is %s, asked for was %s", d.Short(), r.Digest.Short())
+		}
 		return r.Unsigned, nil
 	}
 	e, err := sign.ParseEnvelope(r.Envelope, sign.TypeManifest, slipstream.MaxManifestBytes)
@@ -171,6 +178,10 @@ func (r *Release) Manifest() (*slipstream.Manifest, error) {
 // meetSame decides about the release that has our version already: the same content is used again, other content is a
 // conflict.
 func (p *Plan) meetSame(ctx context.Context, server Server, same ReleaseInfo) error {
+	if same.AdapterOnly != "" {
+		return slipstream.Hint(fmt.Errorf("version %s of package %s came in through %s and nobody signed it: %w", same.Version, same.Package, same.AdapterOnly, ErrVersionTaken),
+			"choose another version with --version")
+	}
 	r, err := server.Release(ctx, p.request.App, string(same.Digest))
 	if err != nil {
 		return fmt.Errorf("read release %s: %w", same.Version, err)

@@ -106,6 +106,9 @@ func (k Keyring) Open(app string, r Release) (*slipstream.Manifest, error) {
 	if m.App != app {
 		return nil, slipstream.Refuse(slipstream.ReasonWrongApp, "release "+r.Digest.Short(), "it is of app %q, not %q", m.App, app)
 	}
+	if len(r.Envelope) == 0 {
+		return nil, slipstream.Hint(slipstream.Refuse(slipstream.ReasonSignatureInvalid, "release "+r.Digest.Short(), "nobody signed it, it came in through %s", r.AdapterOnly), hintAdopt)
+	}
 	if k.root != nil {
 		if _, _, err := k.root.Manifest(r.Envelope); err == nil {
 			return m, nil

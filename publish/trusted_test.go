@@ -116,6 +116,19 @@ func TestAReleaseThatTheServerMadeUpIsNotSignedAgain(t *testing.T) {
 	if _, err := ours.Open("shop", made); slipstream.ReasonOf(err, "") != slipstream.ReasonSignatureInvalid {
 		t.Errorf("a release of the server's own making: %v", err)
 	}
+	// An envelope that we signed proves nothing of a manifest that lies beside it.
+	beside := Release{ReleaseInfo: ReleaseInfo{Digest: r.Digest, AdapterOnly: "codepush"}, Envelope: r.Envelope, Unsigned: m}
+	if got, err := ours.Open("shop", beside); err == nil && got.Files[0].SHA256 == m.Files[0].SHA256 {
+		t.Error("an unsigned manifest passes by the signature of another one")
+	}
+	alone := Release{ReleaseInfo: ReleaseInfo{Digest: sign.DigestOf(e.Payload), AdapterOnly: "codepush"}, Unsigned: m}
+	if _, err := ours.Open("shop", alone); err == nil {
+		t.Error("a release that nobody signed passes")
+	}
+	alone.Digest = r.Digest
+	if _, err := alone.Manifest(); slipstream.ReasonOf(err, "") != slipstream.ReasonManifestMismatch {
+		t.Errorf("an unsigned manifest under the digest of another: %v", err)
+	}
 }
 
 // rooted gives the server the root that change makes of the publisher's own, signed by keys.

@@ -18,7 +18,7 @@ func (s *Service) StartRollout(ctx context.Context, by, app string, release slip
 		return Done{}, err
 	}
 	return s.change(ctx, by, app, o.Channel, "rollout.start", func(e *edit) error {
-		r, err := e.release(release)
+		r, err := e.signed(release)
 		if err != nil {
 			return err
 		}
@@ -45,6 +45,25 @@ func (e *edit) release(d slipstream.Digest) (*slipstream.Release, error) {
 		return nil, fmt.Errorf("release %s of app %s: %w", d.Short(), e.app.Name, slipstream.ErrNotFound)
 	}
 	return r, nil
+}
+
+// signed gets a release that a state may name. One that came in through another protocol's upload never stands in any.
+func (e *edit) signed(d slipstream.Digest) (*slipstream.Release, error) {
+	r, err := e.release(d)
+	if err != nil {
+		return nil, err
+	}
+	return r, offerable(r)
+}
+
+// offerable refuses a release that nobody signed.
+func offerable(r *slipstream.Release) error {
+	if name := r.Adapter(); name != "" {
+		m := r.Manifest
+		return slipstream.Hint(fmt.Errorf("release %s is for clients of %s alone, nobody signed it: %w", m.Version, name, slipstream.ErrConflict),
+			"`slipstream release sign %s@%s` publishes its contents as a release with your signature", m.Package, m.Version)
+	}
+	return nil
 }
 
 // onRollout is change for the verbs that mean one rollout.
@@ -143,7 +162,7 @@ func (s *Service) Withdraw(ctx context.Context, by, app, channel string, w Withd
 		action = "release.reinstate"
 	}
 	return s.change(ctx, by, app, channel, action, func(e *edit) error {
-		r, err := e.release(w.Release)
+		r, err := e.signed(w.Release)
 		if err != nil {
 			return err
 		}
@@ -363,7 +382,7 @@ func (pp *PackagePolicy) heads(release slipstream.Digest) []Entry {
 func (s *Service) AddSignatures(ctx context.Context, by, app string, release slipstream.Digest, envelope []byte) error {
 	return s.store.Update(ctx, func(tx store.Tx) error {
 		e := &edit{ctx: ctx, tx: tx, app: store.App{Name: app}}
-		r, err := e.release(release)
+		r, err := e.signed(release)
 		if err != nil {
 			return err
 		}

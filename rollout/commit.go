@@ -287,9 +287,8 @@ func (s *Service) putRelease(ctx context.Context, tx store.Tx, by string, app *s
 // start is the verb of a new rollout, with what a release says of itself.
 func (e *edit) start(r *slipstream.Release, o Offer, id string) error {
 	m := r.Manifest
-	if name := r.Adapter(); name != "" {
-		return slipstream.Hint(fmt.Errorf("release %s is for clients of %s alone, nobody signed it: %w", m.Version, name, slipstream.ErrConflict),
-			"publish the same tree with `slipstream publish`, which signs it")
+	if err := offerable(r); err != nil {
+		return err
 	}
 	if r.Embedded {
 		return fmt.Errorf("release %s only ships inside app binaries: %w", m.Version, slipstream.ErrConflict)

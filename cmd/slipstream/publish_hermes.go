@@ -330,6 +330,23 @@ func fetchBlob(ctx context.Context, server string, f slipstream.File) (_ []byte,
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
+	body, err := openBlob(ctx, server, f)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	b, err := io.ReadAll(io.LimitReader(body, f.Size+1))
+	if err != nil {
+		return nil, err
+	}
+	if d := slipstream.DigestOf(sha256.Sum256(b)); d != f.SHA256 {
+		return nil, slipstream.Refuse(slipstream.ReasonFileMismatch, "file "+f.Path, "hash is %s, the manifest says %s", d.Short(), f.SHA256.Short())
+	}
+	return b, nil
+}
+
+// openBlob begins to download a file of a release. What comes is not checked yet.
+func openBlob(ctx context.Context, server string, f slipstream.File) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(server, "/")+"/v1/blobs/"+string(f.SHA256), nil)
 	if err != nil {
 		return nil, err
@@ -338,16 +355,8 @@ func fetchBlob(ctx context.Context, server string, f slipstream.File) (_ []byte,
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, res.Body.Close()) }()
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", f.Path, res.Status)
+		return nil, errors.Join(fmt.Errorf("%s: %s", f.Path, res.Status), res.Body.Close())
 	}
-	b, err := io.ReadAll(io.LimitReader(res.Body, f.Size+1))
-	if err != nil {
-		return nil, err
-	}
-	if d := slipstream.DigestOf(sha256.Sum256(b)); d != f.SHA256 {
-		return nil, slipstream.Refuse(slipstream.ReasonFileMismatch, "file "+f.Path, "hash is %s, the manifest says %s", d.Short(), f.SHA256.Short())
-	}
-	return b, nil
+	return res.Body, nil
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipstream-ota/slipstream"
-	"github.com/slipstream-ota/slipstream/internal/atomicfile"
 	"github.com/slipstream-ota/slipstream/publish"
 	"github.com/slipstream-ota/slipstream/sign"
 )
@@ -237,54 +236,6 @@ func newReleaseDiff(t *tool) *cobra.Command {
 	}
 	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
 	t.serverFlags(c)
-	return c
-}
-
-func newReleaseSign(t *tool) *cobra.Command {
-	var keys []string
-	var out string
-	var dryRun bool
-	c := &cobra.Command{
-		Use: "sign FILE", Short: "Add a signature to a manifest that publish --partial-out wrote", Args: exactly(1, "one manifest file"),
-		Long: "Look at what you sign: digest, seq, ways back and every file are printed; --dry-run prints them and signs nothing. No server is needed.",
-		RunE: func(_ *cobra.Command, args []string) error {
-			e, err := readEnvelope(args[0])
-			if err != nil {
-				return err
-			}
-			var m slipstream.Manifest
-			if err := sign.Decode(e.Payload, &m); err != nil {
-				return err
-			}
-			if err := sign.CheckManifest(&m); err != nil {
-				return err
-			}
-			if dryRun {
-				return t.print(&m, func(w io.Writer) { printSigned(w, &m, sign.DigestOf(e.Payload)) })
-			}
-			signers, err := t.releaseSigners(m.App, keys)
-			if err != nil {
-				return err
-			}
-			added, err := addSignatures(e, signers)
-			if err != nil {
-				return err
-			}
-			if err := atomicfile.Write(first(out, args[0]), append(e.Encode(), '\n'), 0o644); err != nil {
-				return fmt.Errorf("write manifest: %w", err)
-			}
-			digest := sign.DigestOf(e.Payload)
-			result := map[string]any{"digest": digest, "signed": added, "signatures": len(e.Signatures), "file": first(out, args[0])}
-			return t.print(result, func(w io.Writer) {
-				fmt.Fprintf(w, "Signed %s %s %s (seq %d, %d files, %s) with %s\n", m.App, m.Package, m.Version, m.Seq, len(m.Files), formatBytes(m.Size()), strings.Join(added, ", "))
-				fmt.Fprintf(w, "  digest  %s, %d signatures\n", digest, len(e.Signatures))
-				printSigned(w, &m, digest)
-			})
-		},
-	}
-	c.Flags().StringArrayVar(&keys, "key", nil, "private release key file (repeatable; default: SLIPSTREAM_RELEASE_KEY, or the app's key here)")
-	c.Flags().StringVar(&out, "out", "", "write here instead of over FILE")
-	c.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be signed and sign nothing")
 	return c
 }
 

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"archive/zip"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -17,6 +21,7 @@ func TestMain(m *testing.M) {
 			os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 		},
 		"sealdoc": sealdoc,
+		"zipdir":  zipdir,
 	})
 }
 
@@ -39,6 +44,39 @@ func sealdoc() {
 		fail(e.Sign(sign.NewSigner(priv)))
 	}
 	fail(os.WriteFile(os.Args[3], e.Encode(), 0o644))
+}
+
+// zipdir is a command for scripts: zipdir DIR OUT packs a folder as upload tools do, with its own name as the root.
+func zipdir() {
+	dir, out := os.Args[1], os.Args[2]
+	f, err := os.Create(out)
+	if err == nil {
+		z := zip.NewWriter(f)
+		err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			name, err := filepath.Rel(filepath.Dir(dir), path)
+			if err != nil {
+				return err
+			}
+			w, err := z.Create(filepath.ToSlash(name))
+			if err != nil {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			_, err = w.Write(text)
+			return err
+		})
+		err = errors.Join(err, z.Close(), f.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // TestScripts runs every file of testdata/script: each is a session of a user with the command.
