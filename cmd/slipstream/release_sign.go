@@ -145,7 +145,9 @@ func (t *tool) adopt(c *cobra.Command, f *signFlags, ref string) (err error) {
 	}
 	progress, done := t.progress()
 	defer done()
-	fetch := func(ctx context.Context, f slipstream.File) (io.ReadCloser, error) { return openBlob(ctx, server.URL(), f) }
+	fetch := func(ctx context.Context, f slipstream.File) (io.ReadCloser, error) {
+		return openBlob(ctx, server.URL(), f)
+	}
 	got, err := publish.Receive(c.Context(), app, *r, fetch, publish.Limits{}, progress)
 	if err != nil {
 		return fmt.Errorf("sign %s: %w", ref, err)
