@@ -89,8 +89,8 @@ func TestInstructionsOfEveryVersionAreKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range w.bodies() {
-			last, at := "", s.at
-			for end := s.end(); at < end; at += int(w.version.length[w.b[at]]) {
+			last, at, end := "", int(s.at), int(s.end())
+			for ; at < end; at += int(w.version.length[w.b[at]]) {
 				code := w.b[at]
 				if last = w.version.names[code]; last == "" {
 					t.Fatalf("%s: opcode %d in function %d is not known", name, code, s.function)
@@ -99,7 +99,7 @@ func TestInstructionsOfEveryVersionAreKnown(t *testing.T) {
 					end = min(end, at+int(w.number(at+2, 4))&^3)
 				}
 			}
-			if s.end()-at >= 4 && last == "" || at > s.end() {
+			if int(s.end())-at >= 4 && last == "" || at > int(s.end()) {
 				t.Errorf("%s: function %d ends at %d, its instructions at %d", name, s.function, s.end(), at)
 			}
 		}
@@ -151,12 +151,18 @@ func TestWhatIsNotKnownIsNotRewritten(t *testing.T) {
 
 func TestShortIdsStayShort(t *testing.T) {
 	t.Parallel()
-	var old, new []text
-	for i := range 400 {
-		old = append(old, text{false, fmt.Sprintf("old%d", i)})
-		new = append(new, text{false, fmt.Sprintf("old%d", (i+200)%450)})
+	var old, new texts
+	add := func(to *texts, s string) {
+		to.places = append(to.places, textPlace{uint32(len(to.storage)), uint32(len(s)) << 1})
+		to.storage = append(to.storage, s...)
 	}
-	new = append(new, text{false, "more"}, text{false, "old3"}, text{false, "old3"})
+	for i := range 400 {
+		add(&old, fmt.Sprintf("old%d", i))
+		add(&new, fmt.Sprintf("old%d", (i+200)%450))
+	}
+	for _, s := range []string{"more", "old3", "old3"} {
+		add(&new, s)
+	}
 	ids := align(old, new)
 	sorted := slices.Sorted(slices.Values(ids))
 	for i, v := range sorted {
@@ -171,7 +177,7 @@ func TestShortIdsStayShort(t *testing.T) {
 	}
 	same := 0
 	for i, v := range ids {
-		if i < len(new) && int(v) < len(old) && old[v] == new[i] {
+		if i < new.len() && int(v) < old.len() && old.at(int(v)).equal(new.at(i)) {
 			same++
 		}
 	}
@@ -185,9 +191,9 @@ func TestShortIdsStayShort(t *testing.T) {
 
 func TestHashIsThatOfTheEngine(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[text]uint32{{false, "y"}: 0x0001E3E8, {false, "x"}: 0x0001E7F9, {false, "$$typeof"}: 0xFF4C300D, {false, "Object"}: 0x9615E9FA, {true, "\x7f\x01"}: 0x0005EA8A} {
-		if got := hash(text); got != want {
-			t.Errorf("hash of %v is %#x, want %#x", text, got, want)
+	for content, want := range map[string]uint32{"y": 0x0001E3E8, "x": 0x0001E7F9, "$$typeof": 0xFF4C300D, "Object": 0x9615E9FA, "\x7f\x01": 0x0005EA8A} {
+		if got := hash(text{content[0] == 0x7f, []byte(content)}); got != want {
+			t.Errorf("hash of %q is %#x, want %#x", content, got, want)
 		}
 	}
 }

@@ -14,8 +14,6 @@ const (
 
 	// MaxFile bounds a file that is rewritten, in bytes: it is held in memory a few times.
 	MaxFile = 64 << 20
-	// textFactor bounds the bytes of all strings together, in multiples of the file.
-	textFactor = 4
 )
 
 // span is a part of the file.
@@ -94,56 +92,4 @@ func read(b []byte) (l *layout, err error) {
 	l.code = span{at, len(b) - footerSize - at}
 	l.footer = span{len(b) - footerSize, footerSize}
 	return l, nil
-}
-
-// text is the content of a string: its bytes, two for a character when it is wide.
-type text struct {
-	wide  bool
-	bytes string
-}
-
-// texts gives the content of every string. They share one copy of the bytes.
-func (l *layout) texts(b []byte) ([]text, error) {
-	out := make([]text, l.strings)
-	storage := string(b[l.storage.at:l.storage.end()])
-	left := textFactor * len(b) // strings may share their bytes; nothing sane shares as much
-	for i := range out {
-		v := binary.LittleEndian.Uint32(b[l.small.at+4*i:])
-		wide, offset, length := v&1, int(v>>1&(1<<23-1)), int(v>>24)
-		if length == 255 {
-			if 8*offset+8 > l.overflow.size {
-				return nil, errLayout
-			}
-			at := l.overflow.at + 8*offset
-			offset, length = int(binary.LittleEndian.Uint32(b[at:])), int(binary.LittleEndian.Uint32(b[at+4:]))
-		}
-		size := length
-		if wide == 1 {
-			size *= 2
-		}
-		if offset > l.storage.size || size > l.storage.size-offset {
-			return nil, errLayout
-		}
-		if left -= size; left < 0 {
-			return nil, errLayout
-		}
-		out[i] = text{wide == 1, storage[offset : offset+size]}
-	}
-	return out, nil
-}
-
-// hash is the one that the engine keeps of an identifier: Jenkins's, one character at a time, without its last steps.
-func hash(t text) uint32 {
-	var h uint32
-	for i := 0; i < len(t.bytes); i++ {
-		c := uint32(t.bytes[i])
-		if t.wide && i+1 < len(t.bytes) {
-			i++
-			c |= uint32(t.bytes[i]) << 8
-		}
-		h += c
-		h += h << 10
-		h ^= h >> 6
-	}
-	return h
 }

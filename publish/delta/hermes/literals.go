@@ -34,7 +34,8 @@ func (w *rewriter) literals() {
 	slices.SortFunc(w.runs, func(a, b run) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.count, b.count)) })
 	w.runs = slices.Compact(w.runs)
 	begin := w.arrays.at
-	r := roles{use: make([]uint32, w.values.end()-begin), begin: begin}
+	size := w.values.end() - begin
+	r := roles{use: make([]uint32, size), ids: make([]place, 0, size/4), begin: begin}
 	left := len(w.b) // literals that may be looked at: an honest file has far fewer
 	for _, s := range w.runs {
 		left = w.walk(s, left, func(at, size int, kind byte) {
@@ -48,7 +49,7 @@ func (w *rewriter) literals() {
 	}
 	for _, p := range r.ids {
 		if r.alone(p) {
-			w.renumber(p.at, p.width)
+			w.renumber(int(p.at), p.width)
 		}
 	}
 }
@@ -94,7 +95,7 @@ func (w *rewriter) walk(s run, left int, visit func(at, size int, kind byte)) in
 
 // place is an id among the literals.
 type place struct {
-	at    int
+	at    uint32
 	width byte
 }
 
@@ -112,7 +113,7 @@ func (r *roles) claim(at, size int, width byte) {
 	}
 	mark := uint32(1)
 	if width > 0 {
-		r.ids = append(r.ids, place{at, width})
+		r.ids = append(r.ids, place{uint32(at), width})
 		mark = uint32(len(r.ids)) + 1
 	}
 	for k := i; k < i+size; k++ {
@@ -127,13 +128,13 @@ func (r *roles) claim(at, size int, width byte) {
 // known says whether the same id was claimed by another run.
 func (r *roles) known(at int, width byte) bool {
 	n := r.use[at-r.begin]
-	return n > 1 && r.ids[n-2] == place{at, width}
+	return n > 1 && r.ids[n-2] == place{uint32(at), width}
 }
 
 // alone says whether all bytes of an id are its own.
 func (r *roles) alone(p place) bool {
 	for k := range int(p.width) {
-		n := r.use[p.at-r.begin+k]
+		n := r.use[int(p.at)-r.begin+k]
 		if n < 2 || r.ids[n-2] != p {
 			return false
 		}

@@ -2,9 +2,10 @@ package hermes
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha1"
 	"encoding/binary"
-	"sort"
+	"slices"
 )
 
 // Old is a file that others are rewritten against.
@@ -12,11 +13,11 @@ type Old struct {
 	file    []byte
 	layout  *layout
 	version uint32
-	texts   []text
+	texts   texts
 	based   bool // file has its rewritten form
 }
 
-// Open takes over a file, or gives false when it is not one that is known. Beside the file it keeps a copy of its strings.
+// Open takes over a file, or gives false when it is not one that is known. Beside the file it keeps eight bytes for a string.
 func Open(file []byte) (*Old, bool) {
 	l, err := read(file)
 	if err != nil {
@@ -56,8 +57,8 @@ func (o *Old) Rewrite(new []byte) ([]byte, bool) {
 }
 
 // Restore gives the file whose rewritten form is rewritten; it takes that over and changes it in place. It takes any
-// bytes: what comes of those that Rewrite did not make is for the caller's hash to tell. Memory is about that of its
-// strings, twice.
+// bytes: what comes of those that Rewrite did not make is for the caller's hash to tell. Memory is some 40
+// bytes for a string, and for a function.
 func (o *Old) Restore(rewritten []byte) ([]byte, error) {
 	l, err := read(rewritten)
 	if err != nil {
@@ -148,21 +149,16 @@ const shortIDs = 256
 
 // align numbers the new strings like the old ones where both have them, and the others with what is left, in order. The
 // result is a permutation in which short ids stay short.
-func align(old, new []text) []uint32 {
-	n := max(len(old), len(new))
+func align(old, new texts) []uint32 {
+	n := max(old.len(), new.len())
 	const none = ^uint32(0)
 	ids, taken := make([]uint32, n), make([]bool, n)
 	for i := range ids {
 		ids[i] = none
 	}
-	place := make(map[text]int, len(old))
-	for i, s := range old {
-		if _, twice := place[s]; !twice {
-			place[s] = i
-		}
-	}
-	for i, s := range new {
-		if o, ok := place[s]; ok && (o < shortIDs) == (i < shortIDs) && !taken[o] {
+	known := newFinder(old)
+	for i := range new.places {
+		if o, ok := known.first(new.at(i)); ok && (o < shortIDs) == (i < shortIDs) && !taken[o] {
 			ids[i], taken[o] = uint32(o), true
 		}
 	}
@@ -347,19 +343,19 @@ func (w *rewriter) names() {
 }
 
 // rehash puts the hashes of identifiers back.
-func (w *rewriter) rehash(texts []text) {
+func (w *rewriter) rehash(texts texts) {
 	at, i := w.hashes.at, 0
 	for k := w.kinds.at; k < w.kinds.end(); k += 4 {
 		v := w.number(k, 4)
 		for range v &^ (1 << 31) {
-			if i == len(texts) {
+			if i == texts.len() {
 				return
 			}
 			if v>>31 == 1 {
 				if at == w.hashes.end() {
 					return
 				}
-				w.setNumber(at, 4, hash(texts[i]))
+				w.setNumber(at, 4, hash(texts.at(i)))
 				at += 4
 			}
 			i++
@@ -368,14 +364,13 @@ func (w *rewriter) rehash(texts []text) {
 }
 
 // body is the instructions of a function.
-type body struct {
-	span
-	function int
-}
+type body struct{ at, size, function uint32 }
+
+func (b body) end() uint32 { return b.at + b.size }
 
 // bodies gives the instructions of all functions in the order of the file, those that several functions share once.
 func (w *rewriter) bodies() []body {
-	var out []body
+	out := make([]body, 0, w.functions)
 	for i := range w.functions {
 		f := w.function(i)
 		s := span{int(f.words[0] & offsetBits), int(f.words[1] & sizeBits)}
@@ -387,12 +382,12 @@ func (w *rewriter) bodies() []body {
 			s = span{int(w.number(at, 4)), int(w.number(at+8, 4))}
 		}
 		if s.at >= w.code.at && s.at <= w.code.end() && s.size <= w.code.end()-s.at {
-			out = append(out, body{s, i})
+			out = append(out, body{uint32(s.at), uint32(s.size), uint32(i)})
 		}
 	}
-	sort.SliceStable(out, func(i, j int) bool { return out[i].at < out[j].at })
+	slices.SortStableFunc(out, func(a, b body) int { return cmp.Compare(a.at, b.at) })
 	kept := out[:0]
-	end := 0
+	end := uint32(0)
 	for _, s := range out {
 		if s.at >= end {
 			kept = append(kept, s)
@@ -408,9 +403,9 @@ func (w *rewriter) instructions() {
 	var count uint32     // of literals
 	lengths, numbered := &w.version.length, &w.version.numbered
 	for _, s := range w.bodies() {
-		last[functionID] = uint32(s.function)
-		end := s.end()
-		for at := s.at; at < end; {
+		last[functionID] = s.function
+		end := int(s.end())
+		for at := int(s.at); at < end; {
 			code := w.b[at]
 			length := int(lengths[code])
 			if length == 0 || at+length > end {

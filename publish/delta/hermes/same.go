@@ -46,7 +46,7 @@ func Same(a, b []byte) error {
 // program is a file with its strings.
 type program struct {
 	*rewriter
-	texts []text
+	texts texts
 }
 
 func openProgram(file []byte) (*program, error) {
@@ -74,10 +74,10 @@ func (p *program) expression(id uint32) []byte {
 }
 
 func (p *program) text(id uint32) text {
-	if int64(id) < int64(len(p.texts)) {
-		return p.texts[id]
+	if int64(id) < int64(p.texts.len()) {
+		return p.texts.at(int(id))
 	}
-	return text{false, fmt.Sprint("no string ", id)}
+	return text{false, fmt.Append(nil, "no string ", id)}
 }
 
 // details are a function's header, wherever it stands.
@@ -118,7 +118,7 @@ func sameFunction(x, y *program, i int) error {
 	if err != nil {
 		return err
 	}
-	if a.name != b.name || a.params != b.params || a.frame != b.frame || a.env != b.env || a.flags != b.flags || a.caches != b.caches {
+	if !a.name.equal(b.name) || a.params != b.params || a.frame != b.frame || a.env != b.env || a.flags != b.flags || a.caches != b.caches {
 		return fmt.Errorf("%q and %q have other frames or flags", a.name.bytes, b.name.bytes)
 	}
 	p, err := x.list(a.body)
@@ -210,7 +210,7 @@ func sameInstruction(x, y *program, p, q *listing, k int) error {
 		case literals:
 			count = u
 		case stringID:
-			same = x.text(u) == y.text(v)
+			same = x.text(u).equal(y.text(v))
 		case regExpID:
 			same = bytes.Equal(x.expression(u), y.expression(v))
 		case target:
@@ -272,7 +272,8 @@ func (p *program) content(kind byte, place, count uint32) []string {
 		switch kind {
 		case group:
 		case longString, shortString, byteString:
-			out = append(out, fmt.Sprint("string ", p.text(p.number(at, byte(size)))))
+			t := p.text(p.number(at, byte(size)))
+			out = append(out, fmt.Sprintf("string %t %q", t.wide, t.bytes))
 		default:
 			out = append(out, fmt.Sprint(kind, " ", p.b[at:at+size]))
 		}
@@ -308,7 +309,7 @@ func ShortNames(file []byte) (share float64, ok bool) {
 	named, short := 0, 0
 	for i := range p.functions {
 		d, err := p.details(i)
-		if err != nil || d.name.bytes == "" {
+		if err != nil || len(d.name.bytes) == 0 {
 			continue
 		}
 		named++
