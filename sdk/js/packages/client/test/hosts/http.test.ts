@@ -106,7 +106,7 @@ test("a host says by name what it lacks", async () => {
   const environment = { ...timers, fetch: fetch as unknown as Fetch };
   await assert.rejects(reactNativeHost({ drive, location: "file:///data", crypto: native, environment }), missing("crypto.getRandomValues"));
   const rn = await reactNativeHost({ drive, location: "file:///data/", crypto: native, environment, random: (n) => new Uint8Array(n) });
-  assert.deepEqual(rn.lacks.map((l) => l.capability), ["a power-safe flush", "restart", "AbortController"]);
+  assert.deepEqual(rn.lacks.map((l) => l.capability), ["a power-safe flush", "restart", "streams of fetch", "AbortController"]);
   assert.equal(rn.files.locate("releases/abc/main.jsbundle"), "file:///data/slipstream/releases/abc/main.jsbundle");
   assert.equal(await rn.restart(), false);
 

@@ -4,6 +4,9 @@ export interface Failure {
   errMsg?: string;
   errno?: number;
   errCode?: number;
+  /** tt. */
+  errNo?: number;
+  errorCode?: number;
   /** my: a number and a text. */
   error?: number;
   errorMessage?: string;
@@ -77,16 +80,21 @@ export const DIALECTS: Record<"wx" | "my" | "tt", Dialect> = {
 
 /** What a platform says when a call fails. */
 export function words(f: Failure): string {
-  return f.errMsg ?? f.errorMessage ?? `error ${f.errno ?? f.errCode ?? f.error ?? "unknown"}`;
+  return f.errMsg ?? f.errorMessage ?? `error ${code(f) ?? "unknown"}`;
+}
+
+/** Its number for that, where it gives one. */
+function code(f: Failure): number | undefined {
+  return f.errno ?? f.errNo ?? f.errCode ?? f.errorCode ?? f.error;
 }
 
 /** A call with callbacks as a promise; what the platform says when it fails goes through explain. */
-export function call<T>(make: (callbacks: Call<T>) => void, explain: (said: string) => Error): Promise<T> {
+export function call<T>(make: (callbacks: Call<T>) => void, explain: (said: string, code?: number) => Error): Promise<T> {
   return new Promise((done, failed) => {
     try {
-      make({ success: done, fail: (f) => failed(explain(words(f ?? {}))) });
+      make({ success: done, fail: (f) => failed(explain(words(f ?? {}), code(f ?? {}))) });
     } catch (e) {
-      failed(explain((e as Failure).errMsg ?? String((e as Error).message ?? e)));
+      failed(explain((e as Failure).errMsg ?? String((e as Error).message ?? e), code(e as Failure)));
     }
   });
 }

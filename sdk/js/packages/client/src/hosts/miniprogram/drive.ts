@@ -73,11 +73,14 @@ export class UserDirectory implements Drive {
   }
 }
 
-/** The platforms say what is wrong in words; these are what wx, my and tt say for a missing file and a full disk. */
-function explain(path: string): (said: string) => Error {
-  return (said) => {
-    if (/no such file|not exist|not found|ENOENT|文件不存在|目录不存在/i.test(said)) return new NotFound(path);
-    if (/maximum size|exceed|no space|ENOSPC|quota|存储空间|超出/i.test(said)) return new StorageFull(`${path}: ${said}`);
+// Numbers of wx (1300…) and tt (107…, 211…) as their documents list them.
+const MISSING = [1300002, 107002, 21102], FULL = [1300202, 21103];
+
+/** The platforms say what is wrong by a number or in words; these are what wx, my and tt say for a missing file and a full disk. */
+function explain(path: string): (said: string, code?: number) => Error {
+  return (said, code = 0) => {
+    if (MISSING.includes(code) || /no such file|not exist|not found|ENOENT|文件不存在|目录不存在/i.test(said)) return new NotFound(path);
+    if (FULL.includes(code) || /maximum size|exceed|no space|ENOSPC|quota|存储空间|超出/i.test(said)) return new StorageFull(`${path}: ${said}`);
     return new Error(`${path}: ${said}`);
   };
 }

@@ -1,12 +1,13 @@
-// A mini-program platform in memory: callbacks on a later turn, errMsg, folders that must exist, 200 MB of files, 10 MB of
-// storage, no eval. It runs the client in tests and examples; the network it is given is real.
+// A mini-program platform in memory: callbacks on a later turn, errMsg and errno, folders that must exist, 200 MB of files,
+// 10 MB of storage, a network that is gone in the background, no eval. It runs the client in tests and examples; the network
+// it is given is real.
 import { DiskError, MemoryDisk, PowerCut, type DiskCode } from "./disk.js";
 import type { FileSystemManager, MiniProgramApi, RequestResult, Stats, Task } from "./api.js";
 
 export { MemoryDisk, type Cut } from "./disk.js";
 
-/** Limits of the platforms, in bytes. */
-export const USER_LIMIT = 200 << 20, STORAGE_LIMIT = 10 << 20, ENTRY_LIMIT = 1 << 20;
+/** Limits of the platforms, in bytes; a mini-program of tt has 10 MB of files. */
+export const USER_LIMIT = 200 << 20, FILE_LIMIT = 100 << 20, TT_USER_LIMIT = 10 << 20, STORAGE_LIMIT = 10 << 20, ENTRY_LIMIT = 1 << 20;
 
 interface FetchLike {
   (url: string, init: Record<string, unknown>): Promise<{ status: number; headers: { forEach(each: (value: string, name: string) => void): void }; arrayBuffer(): Promise<ArrayBuffer> }>;
@@ -20,6 +21,10 @@ export interface PlatformOptions {
   old?: boolean;
   later(then: () => void): void;
   random(length: number): Uint8Array;
+  /** Files of the mini-program's own package, by their path in it: what was reviewed, and what ships inside. */
+  code?(path: string): Uint8Array | undefined;
+  /** Called when the mini-program asks to be started anew; by then nothing comes to it any more. */
+  restarted?(): void;
 }
 
 type Listener = (res: { level?: number }) => void;
@@ -34,6 +39,8 @@ export interface MemoryPlatform extends MiniProgramApi {
   hide(): void;
   show(): void;
   warn(level: number): void;
+  /** Five seconds in the background have passed: what is under way is interrupted, nothing new begins until show. */
+  cutNetwork(): void;
   /** The platform ends the mini-program: no callback comes any more. */
   kill(): void;
   setStorageSync(key: string, data: unknown): void;
@@ -43,6 +50,7 @@ export interface MemoryPlatform extends MiniProgramApi {
 }
 
 const USER = "wxfile://usr", TMP = "wxfile://tmp";
+const ERRNO: Record<DiskCode, number> = { ENOENT: 1300002, EEXIST: 1301005, ENOTDIR: 1300020, EISDIR: 1300021, ENOTEMPTY: 1300066, ENOSPC: 1300202 };
 const WORDS: Record<DiskCode, string> = {
   ENOENT: "no such file or directory", EEXIST: "file already exists", ENOTDIR: "not a directory", EISDIR: "illegal operation on a directory",
   ENOTEMPTY: "directory not empty", ENOSPC: "the maximum size of the file storage limit is exceeded",
@@ -59,17 +67,23 @@ class Platform implements MemoryPlatform {
   readonly env = { USER_DATA_PATH: USER };
   restarts = 0;
   private dead = false;
+  private offline = false;
+  private readonly underWay = new Set<() => void>();
   private temporary = 0;
   private readonly on: Record<"hide" | "show" | "warn", Listener[]> = { hide: [], show: [], warn: [] };
   getRandomValues?: MiniProgramApi["getRandomValues"];
   restartMiniProgram?: MiniProgramApi["restartMiniProgram"];
 
   constructor(private readonly options: PlatformOptions) {
-    this.disk = options.disk ?? new MemoryDisk(USER_LIMIT);
+    this.disk = options.disk ?? new MemoryDisk(options.dialect === "tt" ? TT_USER_LIMIT : USER_LIMIT);
     for (const folder of [USER, TMP]) if (!this.disk.folders.has(folder)) this.disk.folders.add(folder);
     if (options.old) return;
     this.getRandomValues = (o) => this.answer("getRandomValues", o, () => ({ randomValues: options.random(o.length).slice().buffer }));
-    this.restartMiniProgram = (o = {}) => this.answer("restartMiniProgram", o, () => ((this.restarts++), {}));
+    this.restartMiniProgram = (o = {}) => this.answer("restartMiniProgram", o, () => {
+      this.restarts++;
+      if (options.restarted) options.later(() => ((this.dead = true), options.restarted?.()));
+      return {};
+    });
   }
 
   canIUse(name: string): boolean {
@@ -80,8 +94,8 @@ class Platform implements MemoryPlatform {
     const disk = this.disk;
     return {
       readFile: (o) => this.answer("readFile", o, () => this.readFile(o), `open '${o.filePath}'`),
-      writeFile: (o) => this.answer("writeFile", o, () => void disk.write(o.filePath, bytesOf(o.data)), `open '${o.filePath}'`),
-      appendFile: (o) => this.answer("appendFile", o, () => void disk.write(o.filePath, bytesOf(o.data), true), `open '${o.filePath}'`),
+      writeFile: (o) => this.answer("writeFile", o, () => this.writeFile(o.filePath, bytesOf(o.data), false), `open '${o.filePath}'`),
+      appendFile: (o) => this.answer("appendFile", o, () => this.writeFile(o.filePath, bytesOf(o.data), true), `open '${o.filePath}'`),
       rename: (o) => this.answer("rename", o, () => void disk.rename(o.oldPath, o.newPath), `rename '${o.oldPath}' -> '${o.newPath}'`),
       unlink: (o) => this.answer("unlink", o, () => void disk.unlink(o.filePath), `unlink '${o.filePath}'`),
       mkdir: (o) => this.answer("mkdir", o, () => void this.mkdir(o.dirPath, o.recursive === true), `mkdir '${o.dirPath}'`),
@@ -124,7 +138,12 @@ class Platform implements MemoryPlatform {
   hide(): void {
     for (const then of this.on.hide) then({});
   }
+  cutNetwork(): void {
+    this.offline = true;
+    for (const interrupt of [...this.underWay]) interrupt();
+  }
   show(): void {
+    this.offline = false;
     for (const then of this.on.show) then({});
   }
   warn(level: number): void {
@@ -158,12 +177,19 @@ class Platform implements MemoryPlatform {
   }
 
   private readFile(o: { filePath: string; position?: number; length?: number; encoding?: string }): { data: ArrayBuffer } {
-    const bytes = this.disk.read(o.filePath);
+    const ours = /^\w+:\/\//.test(o.filePath), bytes = ours ? this.disk.read(o.filePath) : this.options.code?.(o.filePath.replace(/^\//, ""));
+    if (!bytes) throw new DiskError("ENOENT", o.filePath);
     if (this.options.old || o.length === undefined) return { data: bytes.slice().buffer };
     const from = o.position ?? 0;
     if (from < 0 || from > bytes.length) throw { errMsg: 'readFile:fail the value of "position" is out of range' };
     if (o.length < 1 || from + o.length > bytes.length) throw { errMsg: 'readFile:fail the value of "length" is out of range' };
     return { data: bytes.slice(from, from + o.length).buffer };
+  }
+
+  private writeFile(path: string, bytes: Uint8Array, append: boolean): void {
+    const before = append && this.disk.files.has(path) ? this.disk.read(path).length : 0;
+    if (before + bytes.length > FILE_LIMIT) throw new DiskError("ENOSPC", path);
+    this.disk.write(path, bytes, append);
   }
 
   private mkdir(path: string, recursive: boolean): void {
@@ -204,23 +230,31 @@ class Platform implements MemoryPlatform {
 
   private failure(name: string, e: unknown, what: string): Record<string, unknown> {
     const said = e instanceof DiskError ? `${WORDS[e.code]}${what ? ", " + what : ""}` : (e as { errMsg?: string }).errMsg?.replace(/^\w+:fail /, "") ?? String((e as Error).message);
-    if (this.options.dialect !== "my") return { errMsg: `${name}:fail ${said}`, errno: 1300002 };
+    const { dialect } = this.options, known = e instanceof DiskError;
+    if (dialect === "tt") return { errMsg: `${name}:fail ${known && e.code === "ENOSPC" ? "user dir saved file size limit exceeded" : said}`, errNo: known && e.code === "ENOSPC" ? 21103 : known && e.code === "ENOENT" ? 21102 : 21104 };
+    if (dialect !== "my") return { errMsg: `${name}:fail ${said}`, errno: known ? ERRNO[e.code] : 1300201 };
     return { error: 10022, errorMessage: e instanceof DiskError && e.code === "ENOENT" ? "文件不存在" : e instanceof DiskError && e.code === "ENOSPC" ? "存储空间已满" : said };
   }
 
   private transfer(name: string, o: { url: string } & Callbacks & Record<string, unknown>, take: (res: Awaited<ReturnType<FetchLike>>) => Promise<unknown>): Task {
-    let aborted = false;
-    const init = { method: (o.method as string) ?? "GET", headers: (o.header ?? o.headers ?? {}) as Record<string, string>, ...(o.data ? { body: o.data } : {}) };
-    void this.options.fetch(o.url, init).then(take).then(
-      (res) => !aborted && this.tell(o, true, { ...(res as object), errMsg: name + ":ok" }),
-      (e: unknown) => !aborted && !(e instanceof PowerCut) && this.tell(o, false, this.failure(name, e, "")),
-    );
-    return {
-      abort: () => {
-        aborted = true;
-        this.tell(o, false, { errMsg: name + ":fail abort" });
-      },
+    let over = false;
+    const end = (ok: boolean, res: Record<string, unknown>) => {
+      if (over) return;
+      over = true;
+      this.underWay.delete(interrupt);
+      this.tell(o, ok, res);
     };
+    const interrupt = () => end(false, { errMsg: name + ":fail interrupted", errno: 600003 });
+    if (this.offline) interrupt();
+    else {
+      this.underWay.add(interrupt);
+      const init = { method: (o.method as string) ?? "GET", headers: (o.header ?? o.headers ?? {}) as Record<string, string>, ...(o.data ? { body: o.data } : {}) };
+      void this.options.fetch(o.url, init).then(take).then(
+        (res) => end(true, { ...(res as object), errMsg: name + ":ok" }),
+        (e: unknown) => !(e instanceof PowerCut) && end(false, this.failure(name, e, "")),
+      );
+    }
+    return { abort: () => end(false, { errMsg: name + ":fail abort" }) };
   }
 }
 

@@ -19,6 +19,8 @@ export interface ReactNativeOptions {
   random?(length: number): Uint8Array;
   /** Starts JavaScript anew, for example DevSettings.reload in development or a native module's restart. */
   restart?(): void | Promise<void>;
+  /** environment.fetch gives bodies as streams, as that of expo/fetch does. React Native's own gives them whole. */
+  streams?: boolean;
   /** Folder of the device below the drive's. Default "slipstream". */
   directory?: string;
   /** Default: the global ones of React Native. */
@@ -48,6 +50,7 @@ export async function reactNativeHost(options: ReactNativeOptions): Promise<Reac
   if (!random) throw new MissingCapability(name, "crypto.getRandomValues", "import react-native-get-random-values first, or give random");
   const lacks: Lack[] = [{ capability: "a power-safe flush", effect: "a power cut can cost the newest download; it is found by its hashes and fetched again" }];
   if (!options.restart) lacks.push({ capability: "restart", effect: "an update that is to apply at once waits for the next cold start" });
+  if (!options.streams) lacks.push({ capability: "streams of fetch", effect: "an object lies in memory whole while it comes, and the server cannot tell of changes" });
   if (!AbortController) lacks.push({ capability: "AbortController", effect: "a request that takes too long goes on unseen" });
   const directory = options.directory ?? "slipstream";
   const files = new DriveFiles(below(options.drive, directory), (path) => options.location.replace(/\/$/, "") + "/" + directory + "/" + path);
@@ -57,7 +60,7 @@ export async function reactNativeHost(options: ReactNativeOptions): Promise<Reac
     http: fetchHttp((url, init) => fetch(url, init), env, AbortController && (() => {
       const c = new AbortController();
       return { signal: c.signal, abort: () => c.abort() };
-    })),
+    }), options.streams === true),
     crypto: { ...options.crypto, random },
     clock: timerClock({ setTimeout: (then, ms) => env.setTimeout(then, ms), clearTimeout: (id) => env.clearTimeout(id) }),
     locks: contextLocks(() => files.recover()),
