@@ -23,4 +23,5 @@ export interface UpdatingClient {
 
 export interface StartingClient<L extends LaunchLike = LaunchLike> {
   start(): Promise<L>;
+  page(pkg: string): Promise<{ launch: L }>;
 }

@@ -6,9 +6,14 @@ import type { LaunchLike, StartingClient } from "./client.js";
 export interface SessionOptions<L extends LaunchLike> {
   client: StartingClient<L>;
   clock: Clock;
+  /** Only this package lives here; others, as settings, are opened and tried on their own. Default: the whole app. */
+  package?: string;
   /** ms that it may stay in the background; default 5 min. */
   background?: number;
-  /** Runs what the launch names: called at every cold start, before the session's state becomes foreground. */
+  /**
+   * Runs what the launch names: called at every cold start, before the user sees it. When it throws, that is a crash of the
+   * release: one on trial is started anew until it is left, after that open and restart throw.
+   */
   run(launch: L): void | Promise<void>;
   /** Takes off the screen and out of memory what ran; nothing may go on in it. */
   destroyed?(why: "background" | "memory" | "host"): void | Promise<void>;
@@ -32,6 +37,9 @@ export interface Session<L extends LaunchLike> {
   /** A cold start now, as applyUpdate wants it. */
   restart(): Promise<{ launch: L; hot: boolean }>;
 }
+
+/** More than any number of crashes that ends a trial. */
+const TRIES = 12;
 
 export function session<L extends LaunchLike>(options: SessionOptions<L>): Session<L> {
   const s = new Life(options);
@@ -95,18 +103,23 @@ class Life<L extends LaunchLike> implements Session<L> {
   }
 
   private async cold(): Promise<{ launch: L; hot: boolean }> {
-    const launch = await this.options.client.start();
-    this.launch = launch;
-    this.state = "foreground";
-    try {
-      await this.options.run(launch);
-    } catch (e) {
-      this.launch = undefined;
-      this.state = "destroyed";
-      await launch.crash(String((e as Error).message ?? e));
-      throw e;
+    const { client, package: pkg, log } = this.options;
+    for (let tries = 1; ; tries++) {
+      const launch = pkg === undefined ? await client.start() : (await client.page(pkg)).launch;
+      this.launch = launch;
+      this.state = "foreground";
+      try {
+        await this.options.run(launch);
+        return { launch, hot: false };
+      } catch (e) {
+        this.launch = undefined;
+        this.state = "destroyed";
+        await launch.crash(String((e as Error).message ?? e));
+        // The user waits: a release on trial is left after its crashes, and what was good before runs.
+        if (!launch.trial || tries === TRIES) throw e;
+        log?.("a release on trial did not come up", e);
+      }
     }
-    return { launch, hot: false };
   }
 
   private async end(why: "background" | "memory" | "host"): Promise<void> {

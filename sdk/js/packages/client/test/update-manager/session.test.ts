@@ -30,11 +30,12 @@ function given(more: Partial<SessionOptions<LaunchLike & { version: string }>> =
   const clock = new Hands(), told: string[] = [];
   let running = "1", staged: string | undefined, platform = { hide: () => undefined as void, show: () => undefined as void, memoryWarning: () => undefined as void };
   const client = {
+    page: async (pkg: string) => (told.push("page " + pkg), { launch: await client.start() }),
     async start() {
       running = staged ?? running;
       staged = undefined;
       const version = running;
-      return { version, token: version, trial: false, confirm: async () => undefined, crash: async () => void told.push("crash " + version), close: async () => void told.push("close " + version) };
+      return { version, token: version, trial: false as boolean, confirm: async () => undefined, crash: async () => void told.push("crash " + version), close: async () => void told.push("close " + version) };
     },
   };
   const s = session({
@@ -122,6 +123,29 @@ test("a release that does not come up is a crash, and the next open tries again"
   assert.deepEqual([s.state, told], ["destroyed", ["crash 1"]]);
   bad = false;
   assert.equal((await s.open()).hot, false);
+});
+
+test("a release on trial that does not come up is started until it is left; the user sees what was good before", async () => {
+  const told: string[] = [], left = { crashes: 0 };
+  const start = async () => {
+    const trial = left.crashes < 2, version = trial ? "2" : "1";
+    return { version, token: version, trial, confirm: async () => void told.push("good " + version), crash: async () => void (told.push("crash " + version), left.crashes++), close: async () => undefined };
+  };
+  const s = session({
+    client: { start, page: async () => ({ launch: await start() }) }, clock: new Hands(),
+    async run(l) {
+      if (l.version === "2") throw new Error("white screen");
+      await l.confirm();
+    },
+  });
+  assert.equal((await s.open()).launch.version, "1");
+  assert.deepEqual([s.state, told], ["foreground", ["crash 2", "crash 2", "good 1"]]);
+});
+
+test("the life of one package starts that package alone", async () => {
+  const { s, told } = given({ package: "shop" });
+  await s.open();
+  assert.deepEqual(told, ["page shop", "run 1"]);
 });
 
 test("opening twice at once starts once", async () => {
