@@ -101,9 +101,12 @@ export interface Clock {
   after(ms: number, then: () => void): () => void;
 }
 
+/** The lock of whoever changes the device's directory; other names are of releases that run. */
+export const directoryLock = "lock";
+
 /** Keeps a second tab or process from changing the same directory. */
 export interface Locks {
-  /** Undefined when somebody else holds it. */
+  /** Undefined when somebody else holds it. It ends with whoever holds it, however that went. */
   tryLock(name: string): Promise<{ release(): Promise<void> } | undefined>;
 }
 

@@ -17,7 +17,8 @@ export interface RealServer {
   publish(version: string, files: Record<string, string | Uint8Array>, ...args: string[]): void;
 }
 
-function repository(): string {
+/** The project's folder, wherever inside it the tests run. */
+export function repository(): string {
   for (let dir = process.cwd(); ; dir = dirname(dir)) {
     if (existsSync(join(dir, "go.mod"))) return dir;
     if (dir === dirname(dir)) throw new Error("run the tests inside the repository");

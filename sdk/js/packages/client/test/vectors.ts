@@ -1,6 +1,7 @@
 // Reads the golden vectors that every implementation of the formats runs.
 import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { repository } from "./serve.js";
 import { reasonOf } from "../src/words/reasons.js";
 
 export interface Bytes {
@@ -9,10 +10,8 @@ export interface Bytes {
   pad?: number;
 }
 
-const folder = new URL("../../../../../../testdata/vectors/", import.meta.url);
-
 export function vectors<T>(name: string): T {
-  return JSON.parse(readFileSync(fileURLToPath(new URL(name + ".json", folder)), "utf8")) as T;
+  return JSON.parse(readFileSync(join(repository(), "testdata/vectors", name + ".json"), "utf8")) as T;
 }
 
 export function bytes(b: Bytes | undefined): Uint8Array {

@@ -1,7 +1,7 @@
 // Parts that hosts share: a lock inside one JavaScript context, the clock, and random bytes drawn from few good ones.
-import type { Clock, Crypto, Locks } from "../host.js";
+import { directoryLock, type Clock, type Crypto, type Locks } from "../host.js";
 
-/** For platforms where one context at a time runs the app: nothing else can hold the directory. */
+/** For platforms where one context at a time runs the app: nothing else can hold the directory. taken is called when that is held. */
 export function contextLocks(taken?: () => Promise<void>): Locks {
   const held = new Set<string>();
   return {
@@ -9,7 +9,7 @@ export function contextLocks(taken?: () => Promise<void>): Locks {
       if (held.has(name)) return undefined;
       held.add(name);
       try {
-        await taken?.();
+        if (name === directoryLock) await taken?.();
       } catch (e) {
         held.delete(name);
         throw e;

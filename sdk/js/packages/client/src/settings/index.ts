@@ -1,7 +1,8 @@
 // Settings as a package: switches, activity times, rules and links in one JSON file that is published, staged, tried and
 // taken back like any other release, and read by key. A file that does not parse or that the app refuses never comes into
 // force: its release fails its trial, and the values before it stay.
-import { decodeUtf8, differences, equal, freeze, lookUp, type Json } from "./values.js";
+import { fromUtf8 } from "../verify/bytes.js";
+import { differences, equal, freeze, lookUp, type Json } from "./values.js";
 
 export type { Json } from "./values.js";
 
@@ -235,7 +236,7 @@ class Store implements Settings {
     if (bytes.length > LIMIT) throw new Error(`${file} is larger than ${LIMIT} bytes`);
     let parsed: Json;
     try {
-      parsed = JSON.parse(decodeUtf8(bytes).replace(/^\uFEFF/, "")) as Json;
+      parsed = JSON.parse(fromUtf8(bytes).replace(/^\uFEFF/, "")) as Json;
     } catch (e) {
       throw new Error(`${file} is no JSON: ${(e as Error).message}`);
     }

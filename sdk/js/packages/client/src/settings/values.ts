@@ -45,14 +45,3 @@ export function freeze<T extends Json>(value: T): T {
   }
   return value;
 }
-
-/** UTF-8 to text, refused where it is not UTF-8. Hosts without TextDecoder exist. */
-export function decodeUtf8(bytes: Uint8Array): string {
-  let escaped = "";
-  for (const b of bytes) escaped += b === 37 || b > 127 ? "%" + (b < 16 ? "0" : "") + b.toString(16) : String.fromCharCode(b);
-  try {
-    return decodeURIComponent(escaped);
-  } catch (e) {
-    throw new Error("it is not UTF-8");
-  }
-}

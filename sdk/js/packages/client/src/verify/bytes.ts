@@ -26,6 +26,24 @@ export function utf8(s: string): Uint8Array {
   return out;
 }
 
+/** The text of UTF-8 bytes; wrong ones throw. */
+export function fromUtf8(b: Uint8Array): string {
+  let out = "";
+  for (let i = 0; i < b.length;) {
+    let part = "";
+    // A piece never ends inside a character, whose later bytes are 10xxxxxx.
+    for (const end = i + 8192; i < b.length && (i < end || (b[i] & 0xc0) === 0x80); i++) {
+      part += b[i] < 0x80 && b[i] !== 37 ? String.fromCharCode(b[i]) : "%" + (b[i] + 256).toString(16).slice(1);
+    }
+    try {
+      out += decodeURIComponent(part);
+    } catch (e) {
+      throw new Error("it is not UTF-8");
+    }
+  }
+  return out;
+}
+
 /** Orders texts by their UTF-8 bytes. */
 export function compareBytes(a: string, b: string): number {
   const n = Math.min(a.length, b.length);

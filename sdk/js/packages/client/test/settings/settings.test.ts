@@ -1,7 +1,8 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { openSettings, type SettingsClient, type SettingsError } from "../../src/settings/index.js";
-import { decodeUtf8, differences, lookUp } from "../../src/settings/values.js";
+import { differences, lookUp } from "../../src/settings/values.js";
+import { fromUtf8 } from "../../src/verify/bytes.js";
 
 /** A device that holds settings releases and follows the rules of trials: two crashes, and a release is left. */
 class Device implements SettingsClient {
@@ -154,6 +155,6 @@ test("values", () => {
   assert.equal(lookUp({ a: null }, "a"), null);
   assert.deepEqual(differences({ a: 1, b: { c: 1, d: [1] } }, { b: { c: 2, d: [1] }, e: {} }), ["a", "b.c", "e"]);
   const text = "100% 双11 \u{1F600}";
-  assert.equal(decodeUtf8(new TextEncoder().encode(text)), text);
-  assert.throws(() => decodeUtf8(Uint8Array.of(0xc0, 0x80)), /not UTF-8/);
+  assert.equal(fromUtf8(new TextEncoder().encode(text)), text);
+  assert.throws(() => fromUtf8(Uint8Array.of(0xc0, 0x80)), /not UTF-8/);
 });

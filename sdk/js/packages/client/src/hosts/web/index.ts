@@ -1,6 +1,6 @@
 // A web page, or a page inside a WebView, as a host. Files lie in the origin private file system, or in Cache Storage where a
 // page cannot write there; a service worker serves the releases under the page's own origin.
-import type { Crypto, Host, Locks } from "../../host.js";
+import { directoryLock, type Crypto, type Host, type Locks } from "../../host.js";
 import { DriveFiles, type Drive } from "../drive.js";
 import { fetchHttp, type Fetch } from "../fetch-http.js";
 import { MissingCapability, type Lack } from "../lacks.js";
@@ -100,7 +100,7 @@ function webLocks(browser: Browser, directory: string, taken: () => Promise<void
             return undefined;
           }
           return new Promise<void>((free) => {
-            taken().then(
+            (name === directoryLock ? taken() : Promise.resolve()).then(
               () => done({ release: async () => free() }),
               (e: unknown) => {
                 free();
