@@ -66,8 +66,8 @@ export class Device {
   body: Body;
   raw?: Uint8Array;
   previous?: TrialState;
-  /** Last accepted, by channel. */
-  states = dict<State>();
+  /** Last accepted, by channel, and the envelope that said it. */
+  states = dict<{ state: State; envelope: Uint8Array }>();
   leases = dict<Lease>();
   pages = dict<LivePage>();
   /** Called when something was put into the outbox, and when run is woken. */

@@ -114,20 +114,20 @@ export async function forgetStates(d: Device): Promise<void> {
 /** The state that was accepted last for the channel, opened again from its envelope, and what is known beside it. */
 export async function lastState(d: Device): Promise<{ last?: State; known: Seen }> {
   const { channel } = d, known = { ...d.seen() }, had = d.states[channel];
-  if (had) return { last: had, known };
-  let last: State | undefined;
+  if (had) return { last: had.state, known };
+  let last: State | undefined, raw: Uint8Array | undefined;
   try {
-    const raw = await d.trees.readSmall(stateEnvelope(channel), maxStateBytes);
+    raw = await d.trees.readSmall(stateEnvelope(channel), maxStateBytes);
     last = raw && await d.trust.state(raw);
     // Kept just before a crash: the bytes are newer than what is known of them.
     if (raw && known.envelope !== digestOf(d.o.host.crypto, raw)) known.etag = undefined;
   } catch (e) {
     d.log("the stored state is not usable", e);
   }
-  if (!last || last.app !== d.o.app || last.channel !== channel || last.platform !== d.o.platform) return { known: { ...known, etag: undefined } };
+  if (!raw || !last || last.app !== d.o.app || last.channel !== channel || last.platform !== d.o.platform) return { known: { ...known, etag: undefined } };
   known.epoch = Math.max(known.epoch || 0, last.epoch);
   known.signed = Math.max(known.signed || 0, parseTime(last.issued)! / 1000);
-  d.states[channel] = last;
+  d.states[channel] = { state: last, envelope: raw };
   return { last, known };
 }
 
@@ -180,7 +180,7 @@ async function refreshOnce(d: Device, now: number, signal?: Stop): Promise<State
 }
 
 async function acceptState(d: Device, raw: Uint8Array, now: number): Promise<State> {
-  const { last, known } = await lastState(d);
+  const { known } = await lastState(d), held = d.states[d.channel], last = held && held.envelope;
   const s = await d.trust.acceptState(raw, { app: d.o.app, channel: d.channel, platform: d.o.platform, last, now, highestSigned: (known.signed || 0) * 1000 });
   // The envelope that the epoch was learned from may be gone.
   if (s.epoch < (known.epoch || 0)) throw new Refusal("stale_state", "state", `epoch ${s.epoch} after ${known.epoch}`);
@@ -212,7 +212,7 @@ async function getState(d: Device, signal?: Stop): Promise<{ raw: Uint8Array; et
 async function keepState(d: Device, raw: Uint8Array, etag: string | undefined, s: State): Promise<void> {
   await d.own();
   const sum = digestOf(d.o.host.crypto, raw), known = d.seen();
-  d.states[d.channel] = s;
+  d.states[d.channel] = { state: s, envelope: raw };
   if (known.envelope === sum && known.etag === etag) return;
   if (known.envelope !== sum) await d.o.host.files.replace(stateEnvelope(d.channel), raw);
   await remember(d, { epoch: Math.max(known.epoch || 0, s.epoch), signed: Math.max(known.signed || 0, parseTime(s.issued)! / 1000), etag, envelope: sum });
