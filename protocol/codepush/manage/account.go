@@ -1,9 +1,12 @@
 package manage
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +33,18 @@ func slug(name string) string {
 	}
 	s := strings.TrimLeft(out.String(), "._-")
 	return s[:min(len(s), slipstream.MaxNameLength)]
+}
+
+// tokenName is the name of a token for what people call it. Names that would become the same get a mark of what they were:
+// whoever removes one person's key must not hit another's.
+func tokenName(said string) string {
+	plain := strings.ToLower(said)
+	s := slug(said)
+	if s == "" || s == strings.ReplaceAll(plain, "@", ".at.") {
+		return s
+	}
+	sum := sha256.Sum256([]byte(plain))
+	return s[:min(len(s), slipstream.MaxNameLength-9)] + "-" + hex.EncodeToString(sum[:4])
 }
 
 // email is how a token's name looks where an account is meant.
@@ -72,6 +87,7 @@ func (s *Server) listKeys(c call) (answer, error) {
 			keys = append(keys, keyOf(k))
 		}
 	}
+	slices.SortStableFunc(keys, func(a, b accessKey) int { return strings.Compare(a.FriendlyName, b.FriendlyName) })
 	return ok(map[string]any{"accessKeys": keys}), err
 }
 
@@ -81,7 +97,7 @@ func (s *Server) token(c call, name string) (store.Token, error) {
 		return store.Token{}, err
 	}
 	for _, k := range all {
-		if c.sees(k) && (k.Name == slug(name) || k.ID == name) {
+		if c.sees(k) && (k.Name == tokenName(name) || k.ID == name) {
 			return k, nil
 		}
 	}
@@ -114,7 +130,7 @@ func (s *Server) addKey(c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	spec := auth.Spec{Name: slug(in.FriendlyName), Role: c.who.Role, App: c.who.App, Expires: expires}
+	spec := auth.Spec{Name: tokenName(in.FriendlyName), Role: c.who.Role, App: c.who.App, Expires: expires}
 	// The key of a collaborator who has none yet is for that app and role.
 	if k, err := s.token(c, in.FriendlyName); err == nil && strings.HasPrefix(k.ID, reserved) {
 		spec.Role, spec.App = auth.Role(k.Role), k.App
@@ -147,7 +163,7 @@ func (s *Server) patchKey(c call) (answer, error) {
 	}
 	name, expires := k.Name, k.Expires
 	if in.FriendlyName != "" {
-		name = slug(in.FriendlyName)
+		name = tokenName(in.FriendlyName)
 	}
 	if in.TTL != nil {
 		if expires, err = in.expires(s.cfg.Clock(), 0); err != nil {
@@ -200,7 +216,7 @@ func (s *Server) addCollaborator(c call) (answer, error) {
 		return answer{}, err
 	}
 	// Nobody knows its secret: `access-key add` with the same name gives one.
-	_, err = s.cfg.Tokens.Reserve(c.ctx, c.who.Name, reserved, auth.Spec{Name: slug(c.PathValue("email")), Role: auth.Publisher, App: app})
+	_, err = s.cfg.Tokens.Reserve(c.ctx, c.who.Name, reserved, auth.Spec{Name: tokenName(c.PathValue("email")), Role: auth.Publisher, App: app})
 	return answer{status: http.StatusCreated, location: at("apps", app, "collaborators", c.PathValue("email"))}, err
 }
 

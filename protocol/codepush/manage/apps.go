@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/protocol"
 	"github.com/slipstream-ota/slipstream/protocol/codepush"
 	"github.com/slipstream-ota/slipstream/rollout"
@@ -125,13 +126,17 @@ func (s *Server) addApp(c call) (answer, error) {
 		return answer{}, err
 	}
 	name := slug(in.Name)
-	if !c.who.May("manage apps", name) {
-		return answer{}, slipstream.Invalidf("the access key is for the app %s alone", c.who.App)
+	if !c.who.May(auth.Manage, name) {
+		return answer{status: http.StatusForbidden, body: "the access key is for the app " + c.who.App + " alone"}, nil
 	}
-	if err := s.cfg.Rollout.CreateApp(c.ctx, c.who.Name, rollout.AppSpec{Name: name, Display: in.Name, Kind: codepush.Name}); err != nil {
+	err := s.cfg.Rollout.CreateApp(c.ctx, c.who.Name, rollout.AppSpec{Name: name, Display: in.Name, Kind: codepush.Name})
+	if errors.Is(err, slipstream.ErrConflict) {
+		err = s.revive(c, name, in.Name)
+	}
+	if err != nil {
 		return answer{}, err
 	}
-	err := s.cfg.Store.Update(c.ctx, func(tx store.Tx) error {
+	err = s.cfg.Store.Update(c.ctx, func(tx store.Tx) error {
 		return errors.Join(protocol.Enable(c.ctx, tx, codepush.Protocol{}, name, nil), s.audit(c.ctx, tx, c, "protocol.enable", name, codepush.Name, nil))
 	})
 	for _, d := range []string{"Production", "Staging"} {
@@ -140,6 +145,33 @@ func (s *Server) addApp(c call) (answer, error) {
 		}
 	}
 	return answer{status: http.StatusCreated, body: map[string]any{"app": in}, location: at("apps", in.Name)}, err
+}
+
+// revive names an app anew that was made by this surface and removed by it. Any other app of that name is in the way.
+func (s *Server) revive(c call, name, display string) error {
+	return s.cfg.Store.Update(c.ctx, func(tx store.Tx) error {
+		a, err := tx.Apps().Get(c.ctx, name)
+		if err != nil {
+			return err
+		}
+		on, err := protocol.Switched(c.ctx, tx, codepush.Name)
+		if err != nil {
+			return err
+		}
+		if _, is := on[name]; is {
+			return fmt.Errorf("app %q exists: %w", display, slipstream.ErrConflict)
+		}
+		settings, err := rollout.SettingsOf(a)
+		if err != nil {
+			return err
+		}
+		if settings.Kind != codepush.Name {
+			return slipstream.Hint(fmt.Errorf("app %q is there for clients of another kind: %w", display, slipstream.ErrConflict),
+				"slipstream protocol enable codepush --app %s lets CodePush clients have it too", name)
+		}
+		a.Display = display
+		return tx.Apps().Save(c.ctx, a)
+	})
 }
 
 func (s *Server) renameApp(c call) (answer, error) {
@@ -186,9 +218,19 @@ func (s *Server) removeApp(c call) (answer, error) {
 			return err
 		}
 		for _, d := range list {
-			if err := forget(c.ctx, tx, d); err != nil {
+			if err := errors.Join(forget(c.ctx, tx, d), unnameChannel(c.ctx, tx, d)); err != nil {
 				return err
 			}
+		}
+		a, err := tx.Apps().Get(c.ctx, app)
+		if err != nil {
+			return err
+		}
+		if slug(a.Display) != a.Name {
+			a.Display = ""
+		}
+		if err := tx.Apps().Save(c.ctx, a); err != nil {
+			return err
 		}
 		if err := protocol.Disable(c.ctx, tx, codepush.Name, app); err != nil {
 			return err
@@ -463,7 +505,7 @@ func (s *Server) removeDeployment(c call) (answer, error) {
 		return answer{}, err
 	}
 	err = s.cfg.Store.Update(c.ctx, func(tx store.Tx) error {
-		if err := forget(c.ctx, tx, d); err != nil {
+		if err := errors.Join(forget(c.ctx, tx, d), unnameChannel(c.ctx, tx, d)); err != nil {
 			return err
 		}
 		return s.options(c, tx, d.app, func(o *codepush.Options) error {
@@ -492,4 +534,14 @@ func forget(ctx context.Context, tx store.Tx, d place) error {
 		}
 	}
 	return codepush.Forget(ctx, tx, d.app, d.channel, d.platform)
+}
+
+// unnameChannel takes the name away that a channel got by a rename, so that another deployment may have it.
+func unnameChannel(ctx context.Context, tx store.Tx, d place) error {
+	ch, err := tx.Channels().Get(ctx, d.app, d.channel)
+	if err != nil || slug(ch.Display) == ch.Name || ch.Display == "" {
+		return err
+	}
+	ch.Display = ""
+	return tx.Channels().Save(ctx, ch)
 }

@@ -5,6 +5,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -219,7 +220,7 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, slipstream.ErrConflict):
 		return http.StatusConflict
-	case errors.Is(err, slipstream.ErrInvalid), errors.As(err, &refused):
+	case errors.Is(err, slipstream.ErrInvalid), errors.Is(err, slipstream.ErrBadName), errors.As(err, &refused):
 		return http.StatusBadRequest
 	case errors.Is(err, slipstream.ErrUnavailable):
 		return http.StatusServiceUnavailable
@@ -279,10 +280,23 @@ func parse(raw []byte, to any) error {
 	if len(raw) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(raw, to); err != nil {
+	err := json.Unmarshal(raw, to)
+	if shape := new(json.UnmarshalTypeError); errors.As(err, &shape) {
+		return slipstream.Invalidf("the body is not of the shape that is expected: %s cannot be %s", cmp.Or(shape.Field, "it"), article(shape.Value))
+	}
+	if err != nil {
 		return slipstream.Invalidf("the body is not the JSON that is expected: %v", err)
 	}
 	return nil
+}
+
+// article makes a kind of JSON value a phrase.
+func article(kind string) string {
+	kind, _, _ = strings.Cut(kind, " ") // "number 5.5" says which
+	if kind == "array" || kind == "object" {
+		return "an " + kind
+	}
+	return "a " + kind
 }
 
 func (s *Server) audit(ctx context.Context, tx store.Tx, c call, action, app, target string, detail map[string]any) error {

@@ -98,7 +98,7 @@ func (s *Server) unpack(ctx context.Context, u *upload) (files []slipstream.File
 	if _, err := u.file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, false, fmt.Errorf("read upload: %w", err)
 	}
-	if !bytes.Equal(head, []byte("PK\x03\x04")) {
+	if !bytes.Equal(head, []byte("PK\x03\x04")) && !bytes.Equal(head, []byte("PK\x05\x06")) {
 		f, err := s.keep(ctx, u.name, io.NewSectionReader(u.file, 0, u.size), u.size)
 		return []slipstream.File{f}, true, err
 	}
