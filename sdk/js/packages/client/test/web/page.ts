@@ -7,7 +7,7 @@ const browser = globalThis as unknown as Browser;
 const crypto = { sha256: () => { throw new Error("not needed here"); }, verifyEd25519: () => false };
 const open = (storage: "opfs" | "cache", directory: string): Promise<WebHost> => webHost({ browser, crypto, storage, directory });
 
-const put = async (host: Host, path: string, text: string) => {
+const put = async (host: Pick<Host, "files">, path: string, text: string) => {
   const sink = await host.files.create(path);
   await sink.write(new TextEncoder().encode(text));
   await sink.close();

@@ -5,6 +5,8 @@ import { DriveFiles, type Drive } from "../drive.js";
 import { fetchHttp, type Fetch } from "../fetch-http.js";
 import { MissingCapability, type Lack } from "../lacks.js";
 import { timerClock } from "../single.js";
+export { embeddedAt, show, type Get, type ShowOptions, type Shown, type Workers } from "./show.js";
+export type { Frame, Outcome, Rules, ShellWindow, Slot } from "./frame.js";
 import { CacheDrive, type CacheLike } from "./cache.js";
 import { OpfsDrive, type DirectoryHandle } from "./opfs.js";
 
@@ -30,8 +32,8 @@ export interface Browser {
 
 export interface WebOptions {
   browser: Browser;
-  /** SHA-256 and Ed25519; random bytes come from the browser. */
-  crypto: Omit<Crypto, "random">;
+  /** SHA-256 and Ed25519, where the client's own are not wanted; random bytes come from the browser. */
+  crypto?: Omit<Crypto, "random">;
   /** Name of the device's directory, so that several apps of one origin stay apart. Default "slipstream". */
   directory?: string;
   /** Where the service worker serves releases, below its scope. Default "/slipstream/". */
@@ -40,7 +42,7 @@ export interface WebOptions {
   storage?: "opfs" | "cache";
 }
 
-export type WebHost = Host & { readonly lacks: readonly Lack[]; readonly storage: "opfs" | "cache" };
+export type WebHost = Omit<Host, "crypto"> & { readonly crypto: Pick<Crypto, "random"> & Partial<Crypto>; readonly lacks: readonly Lack[]; readonly storage: "opfs" | "cache" };
 
 /** The name under which pages and the service worker find a directory in Cache Storage. */
 export const cacheName = (directory: string) => "slipstream:" + directory;

@@ -4,15 +4,35 @@ import { NotFound } from "../../host.js";
 import { DriveFiles } from "../drive.js";
 import { openDrive, type Browser } from "./index.js";
 
+interface Asked {
+  url: string;
+  method: string;
+  headers: { get(name: string): string | null };
+}
+
 export interface FetchEvent {
-  request: { url: string; method: string; headers: { get(name: string): string | null } };
+  request: Asked;
   respondWith(answer: Promise<unknown>): void;
+}
+
+/** What the network answers. */
+interface Answer {
+  ok: boolean;
+  clone(): Answer;
+}
+
+interface ShellCache {
+  addAll(urls: string[]): Promise<void>;
+  match(request: unknown, options?: { ignoreSearch: boolean }): Promise<Answer | undefined>;
+  put(request: unknown, answer: Answer): Promise<void>;
 }
 
 /** The parts of a service worker's scope that are used; give self. */
 export interface WorkerScope extends Pick<Browser, "navigator" | "caches" | "Blob" | "location" | "FileSystemFileHandle"> {
   Response: new (body: unknown, init?: { status?: number; headers?: Record<string, string> }) => unknown;
   addEventListener(type: string, listener: (event: never) => void): void;
+  fetch?(request: unknown): Promise<Answer>;
+  setTimeout?(then: () => void, ms: number): unknown;
   skipWaiting?(): Promise<void>;
   clients?: { claim(): Promise<void> };
 }
@@ -21,6 +41,8 @@ export interface ServeOptions {
   /** As given to webHost. Default "/slipstream/". */
   served?: string;
   storage?: "opfs" | "cache";
+  /** Addresses of the shell itself and of the embedded release: kept at installation and answered without a network. While there is one, the site's newest are. */
+  shell?: string[];
   /** Headers of every file, for example a content security policy. */
   headers?: Record<string, string>;
 }
@@ -36,13 +58,46 @@ const TYPES: Record<string, string> = {
 /** Call it once at the top of the service worker. The page must be inside the worker's scope. */
 export function serveReleases(scope: WorkerScope, options: ServeOptions = {}): void {
   const served = options.served ?? "/slipstream/";
-  scope.addEventListener("install", (event: { waitUntil(done: unknown): void }) => event.waitUntil(scope.skipWaiting?.()));
+  const shell = (options.shell ?? []).map((path) => new URL(path, scope.location.href).href);
+  scope.addEventListener("install", (event: { waitUntil(done: unknown): void }) => event.waitUntil(keep(scope, shell).then(() => scope.skipWaiting?.())));
   scope.addEventListener("activate", (event: { waitUntil(done: unknown): void }) => event.waitUntil(scope.clients?.claim()));
+  // After a forced reload a page is nobody's until the worker claims it.
+  scope.addEventListener("message", (event: { data?: unknown; waitUntil(done: unknown): void }) => {
+    if (event.data === "slipstream:claim") event.waitUntil(scope.clients?.claim());
+  });
   scope.addEventListener("fetch", (event: FetchEvent) => {
     const url = new URL(event.request.url);
+    const { method } = event.request;
+    if (method === "GET" && shell.indexOf(url.origin + url.pathname) >= 0) event.respondWith(shellFile(scope, event.request));
     if (url.origin !== scope.location.origin || !url.pathname.startsWith(served)) return;
-    event.respondWith(answer(scope, options, event.request.method, url.pathname.slice(served.length), event.request.headers.get("range")));
+    event.respondWith(answer(scope, options, method, url.pathname.slice(served.length), event.request.headers.get("range")));
   });
+}
+
+const SHELL = "slipstream-shell";
+/** ms after which a network that says nothing is as good as none. */
+const SLOW = 3000;
+
+/** Fails, and so does the installation, when a file of the shell is missing: half a shell opens nothing offline. */
+async function keep(scope: WorkerScope, shell: string[]): Promise<void> {
+  if (shell.length > 0) await (await shellCache(scope)).addAll(shell);
+}
+
+async function shellFile(scope: WorkerScope, request: Asked): Promise<unknown> {
+  const cache = await shellCache(scope), fetch = scope.fetch as NonNullable<WorkerScope["fetch"]>;
+  const kept = await cache.match(request, { ignoreSearch: true });
+  const fresh = fetch.call(scope, request).then(async (a) => {
+    if (a.ok) await cache.put(request, a.clone()).catch(() => undefined); // a full storage: the old one stays
+    return a;
+  });
+  if (!kept) return fresh;
+  const slow = new Promise<Answer>((done) => void scope.setTimeout?.(() => done(kept), SLOW));
+  return Promise.race([slow, fresh.then((a) => (a.ok ? a : kept), () => kept)]);
+}
+
+function shellCache(scope: WorkerScope): Promise<ShellCache> {
+  if (!scope.caches) throw new Error("a shell without a network needs Cache Storage");
+  return scope.caches.open(SHELL) as unknown as Promise<ShellCache>;
 }
 
 async function answer(scope: WorkerScope, options: ServeOptions, method: string, path: string, range: string | null): Promise<unknown> {
