@@ -1,31 +1,16 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { build } from "esbuild";
 import { chromium, type Chromium } from "../chromium.js";
-
-const bundle = async (entry: string) =>
-  (await build({ entryPoints: [entry], bundle: true, write: false, format: "iife", platform: "browser", target: "es2020" })).outputFiles[0].text;
+import { script, site } from "./site.js";
 
 test("the web host in Chromium", async (t) => {
   const browser = chromium(t);
   if (!browser) return;
-  const files: Record<string, [string, string]> = {
-    "/": ["text/html", '<!doctype html><meta charset="utf-8"><script src="/page.js"></script><body>shell'],
-    "/page.js": ["text/javascript", await bundle("test/web/page.ts")],
-    "/sw.js": ["text/javascript", await bundle("test/web/worker.ts")],
-  };
-  const server = createServer((q, r) => {
-    const [type, text] = files[(q.url ?? "/").split("?")[0]] ?? ["text/plain", ""];
-    r.writeHead(text ? 200 : 404, { "content-type": type }).end(text);
+  const { origin } = await site(t, {
+    "/": '<!doctype html><meta charset="utf-8"><script src="/page.js"></script><body>shell',
+    "/page.js": await script("test/web/page.ts"), "/sw.js": await script("test/web/worker.ts"),
   });
-  await new Promise<void>((up) => server.listen(0, "127.0.0.1", up));
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const shell = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const shell = origin + "/";
   for (const storage of ["opfs", "cache"]) await inStorage(t, browser, shell, storage);
 
   await t.test("it says what it lacks", async () => {

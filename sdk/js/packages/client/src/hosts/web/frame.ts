@@ -124,6 +124,8 @@ class Watch {
     if (!document) return this.end("crashed", "the page went to another origin");
     // The service worker's own answers, such as that there is no such file, are plain text.
     if (document.contentType === "text/plain") return this.end("crashed", "the release has no such page");
+    const lost = missing(this.heard, this.window.location.origin);
+    if (lost !== undefined) return this.end("crashed", lost);
     this.loaded = true;
     if (this.rules.confirm === "shown") this.settle();
   };
@@ -168,13 +170,25 @@ function failure(e: FrameEvent, origin: string): string | undefined {
   const part = e.target as { tagName?: string; src?: string; href?: string; rel?: string } | null | undefined;
   if (part && part.tagName) {
     const url = part.tagName === "SCRIPT" ? part.src : part.tagName === "LINK" && part.rel === "stylesheet" ? part.href : undefined;
-    return url && url.startsWith(origin + "/") ? `${url.slice(origin.length)} could not be loaded` : undefined;
+    return url && url.startsWith(origin + "/") ? unloaded(url, origin) : undefined;
   }
   const text = String(e.message ?? "");
   // Browsers say this of a layout that takes more than one frame. Scripts of other origins fail without saying how.
   if (text.startsWith("ResizeObserver loop") || !String(e.filename ?? "").startsWith(origin)) return undefined;
   return `${text} (${String(e.filename).slice(origin.length)}:${String(e.lineno)})`;
 }
+
+/** A script or style that the page asked for in vain. A browser may tell of it before it knows that somebody listens. */
+function missing(inside: Listens | undefined, origin: string): string | undefined {
+  const { performance } = (inside ?? {}) as { performance?: { getEntriesByType?(type: string): { name: string; initiatorType?: string; responseStatus?: number }[] } };
+  for (const e of performance?.getEntriesByType?.("resource") ?? []) {
+    const needed = e.initiatorType === "script" || (e.initiatorType === "link" && /\.css($|[?#])/.test(e.name));
+    if (needed && (e.responseStatus ?? 0) >= 400 && e.name.startsWith(origin + "/")) return unloaded(e.name, origin);
+  }
+  return undefined;
+}
+
+const unloaded = (url: string, origin: string) => `${url.slice(origin.length)} could not be loaded`;
 
 function say(reason: unknown): string {
   const e = reason as { message?: unknown; name?: unknown } | null | undefined;
