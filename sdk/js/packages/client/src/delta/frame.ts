@@ -8,6 +8,9 @@ import { Damaged } from "./zstd/tables.js";
 import { invalid } from "./refuse.js";
 import type { Plain } from "./plain.js";
 
+/** Blocks after which others have their turn: they may be empty. */
+const restAfter = 32;
+
 /** Plain bytes of the one frame that stands in source from at to its end. */
 export class Frame implements Plain {
   private blocks: Blocks | undefined;
@@ -18,9 +21,10 @@ export class Frame implements Plain {
   private checksum: Checksum | undefined;
   private size: number | undefined;
   private made = 0;
+  private count = 0;
   private body = new Uint8Array(0);
 
-  constructor(private readonly source: Source, private at: number, private readonly maxWindow: number) {}
+  constructor(private readonly source: Source, private at: number, private readonly maxWindow: number, private readonly pause?: () => Promise<void>) {}
 
   async some(most: number): Promise<Uint8Array> {
     while (this.blocks === undefined || this.used === this.blocks.end) {
@@ -46,6 +50,7 @@ export class Frame implements Plain {
   private async block(): Promise<void> {
     const blocks = this.blocks ?? await this.header();
     if (this.last) return this.end();
+    if (this.pause !== undefined && ++this.count % restAfter === 0) await this.pause();
     const h = await this.take(3);
     const v = h[0] | (h[1] << 8) | (h[2] << 16);
     const kind = (v >> 1) & 3, size = v >> 3;

@@ -1,0 +1,155 @@
+// What all containers share: which release they are for, in which order contents come, and how those reach the disk. No
+// file is written beyond its signed size, and what is made has its signed hash.
+
+import { sha256 } from "@noble/hashes/sha2.js";
+import { utf8ToBytes } from "@noble/hashes/utils.js";
+import type { Delta, DeltaSink } from "../device/api.js";
+import type { File } from "../words/documents.js";
+import { Refusal } from "../words/reasons.js";
+import { invalid } from "./refuse.js";
+
+/** What the unpacking of one container is given. */
+export type Job = Parameters<Delta["apply"]>[0];
+
+export const headerSize = 22;
+
+export interface Header {
+  version: number;
+  codec: number;
+}
+
+/** Reads the header, which says what kind of container it is. */
+export async function readHeader(a: Job): Promise<Header & { base: Uint8Array; target: Uint8Array }> {
+  if (a.container.size < headerSize) throw invalid("it ends too early");
+  const h = await a.container.read(0, headerSize);
+  if (String.fromCharCode(h[0], h[1], h[2], h[3]) !== "SLPC") throw invalid('it does not begin with "SLPC"');
+  return { version: h[4], codec: h[5], base: h.slice(6, 14), target: h.slice(14) };
+}
+
+/** Refuses a container for another base (undefined: it needs none) or another release. */
+export function checkTags(h: { base: Uint8Array; target: Uint8Array }, base: File[] | undefined, target: File[]): void {
+  if (!alike(h.base, base === undefined ? new Uint8Array(8) : tag(base))) throw invalid("it was made for another base");
+  if (!alike(h.target, tag(target))) throw invalid("it was made for another release");
+}
+
+/** How a file of the target comes into being. arg: index of the base file (kept, copied), of the target file (duplicate). */
+export interface Step { op: number; arg: number }
+export const keeps = 1, carries = 2, copies = 3, duplicates = 4;
+
+export const sameContent = (a: File, b: File): boolean => a.sha256 === b.sha256 && a.size === b.size;
+
+/** Takes over what the base has. */
+export async function keep(a: Job, steps: Step[], base: File[]): Promise<void> {
+  for (let i = 0; i < steps.length; i++) {
+    if (steps[i].op === keeps || steps[i].op === copies) await a.sink.keep(a.to.files[i], base[steps[i].arg]);
+  }
+}
+
+/** Makes the files whose content was carried for another one. */
+export async function duplicate(a: Job, steps: Step[]): Promise<void> {
+  for (let i = 0; i < steps.length; i++) {
+    if (steps[i].op === duplicates) await a.sink.duplicate(a.to.files[i], a.to.files[steps[i].arg]);
+  }
+}
+
+/** The carried files in the order of their contents in the container. */
+export function streamOrder(files: File[], steps: Step[]): File[] {
+  const carried = files.filter((_, i) => steps[i].op === carries);
+  return carried.sort((a, b) => compare(extension(a.path), extension(b.path)) || compare(a.path, b.path));
+}
+
+function extension(path: string): string {
+  const dot = path.lastIndexOf(".");
+  return dot > path.lastIndexOf("/") ? path.slice(dot) : "";
+}
+
+/** Compares by UTF-8 bytes, which is not the order of UTF-16. */
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  const x = utf8ToBytes(a), y = utf8ToBytes(b);
+  for (let i = 0; i < x.length && i < y.length; i++) {
+    if (x[i] !== y[i]) return x[i] - y[i];
+  }
+  return x.length - y.length;
+}
+
+function tag(files: File[]): Uint8Array {
+  const h = sha256.create();
+  for (const f of files) h.update(utf8ToBytes(`${f.path}\0${f.size}\0${f.sha256}\n`));
+  return h.digest().subarray(0, 8);
+}
+
+function alike(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((v, i) => v === b[i]);
+}
+
+function hex(b: Uint8Array): string {
+  return Array.from(b, (v) => v.toString(16).padStart(2, "0")).join("");
+}
+
+/** Cuts the bytes that come into the carried files. */
+export class Splitter {
+  private at = 0;
+  private out: Awaited<ReturnType<DeltaSink["create"]>> | undefined;
+  private hash = sha256.create();
+  private left = 0;
+
+  constructor(private readonly a: Job, private readonly files: File[]) {}
+
+  /** Takes the next bytes, which may be used again when the answer has come. */
+  async write(b: Uint8Array): Promise<void> {
+    for (let done = 0; done < b.length;) {
+      if (this.out === undefined) await this.open();
+      if (this.out === undefined) throw invalid("content follows the last file");
+      const part = b.slice(done, done + this.left); // whoever takes it may keep it
+      this.hash.update(part);
+      await this.out.write(part);
+      this.left -= part.length;
+      done += part.length;
+      if (this.left === 0) await this.close();
+    }
+  }
+
+  /** Makes the empty files at the end, and refuses when content is missing. */
+  async finish(): Promise<void> {
+    if (this.out === undefined) await this.open();
+    if (this.out !== undefined) throw invalid(`${this.files[this.at].path} is not complete`);
+  }
+
+  /** Closes what an error left open. */
+  async abandon(): Promise<void> {
+    const out = this.out;
+    this.out = undefined;
+    if (out !== undefined) await out.close();
+  }
+
+  /** Opens the next file that has content, and makes the empty ones before it. */
+  private async open(): Promise<void> {
+    while (this.out === undefined && this.at < this.files.length) {
+      const f = this.files[this.at];
+      this.out = await this.a.sink.create(f);
+      this.hash = sha256.create();
+      this.left = f.size;
+      if (f.size === 0) await this.close();
+    }
+  }
+
+  private async close(): Promise<void> {
+    const f = this.files[this.at], out = this.out;
+    if (hex(this.hash.digest()) !== f.sha256) throw new Refusal("file_mismatch", `file ${f.path}`, "its hash is not the signed one");
+    this.out = undefined;
+    this.at++;
+    if (out !== undefined) await out.close();
+  }
+}
+
+/** Runs fill, which writes all carried contents, and sees to it that no file stays open. */
+export async function carried(a: Job, files: File[], fill: (out: Splitter) => Promise<void>): Promise<void> {
+  const out = new Splitter(a, files);
+  try {
+    await fill(out);
+    await out.finish();
+  } finally {
+    await out.abandon();
+  }
+}
