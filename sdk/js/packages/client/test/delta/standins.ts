@@ -31,12 +31,13 @@ export const manifest = (t: Tree) => ({
 }) as unknown as Manifest;
 
 /** Applies a container in memory and gives the tree that came of it. */
-export async function applied(delta: Delta, container: Uint8Array, from: Tree | undefined, to: Manifest, memory = 16 << 20): Promise<Tree> {
+export async function applied(delta: Delta, container: Uint8Array, from: Tree | undefined, to: Manifest, memory = 16 << 20,
+  onDisk = from): Promise<Tree> {
   const out: Tree = {};
   const sizes = new Map(to.files.map((f) => [f.path, f.size]));
   await delta.apply({
     container: source(container), from: from && manifest(from), to, memory, pause: async () => {},
-    base: async (f) => source((from as Tree)[f.path]),
+    base: async (f) => source((onDisk as Tree)[f.path]),
     sink: {
       create: async (f) => {
         const parts: Uint8Array[] = [];
@@ -46,7 +47,7 @@ export async function applied(delta: Delta, container: Uint8Array, from: Tree | 
           close: async () => { out[f.path] = Uint8Array.from(Buffer.concat(parts)); },
         };
       },
-      keep: async (f, o) => { out[f.path] = (from as Tree)[o.path]; },
+      keep: async (f, o) => { out[f.path] = (onDisk as Tree)[o.path]; },
       duplicate: async (f, of) => { out[f.path] = out[of.path]; },
     },
   });
