@@ -155,7 +155,7 @@ func vectorReleases() (old, new tree) {
 	new = tree{
 		"app.js":    strings.Replace(app, "await", "wait ", 3) + "// the end\n",
 		"again.js":  strings.Replace(app, "await", "wait ", 3) + "// the end\n",
-		"new/a.css": css, "logo.svg": "<svg/>", "more/empty": "", "fresh.txt": "something new ✓\n", "moved.js": app[1200:] + css[:200],
+		"new/a.css": css, "logo.svg": "<svg/>", "more/empty": "", "fresh.txt": "something new ✓\n" + prose(700, 3), "moved.js": app[1200:] + css[:200],
 	}
 	return old, new
 }
@@ -214,6 +214,9 @@ func simpleVectors(t *testing.T, codec string) *vectorMaker {
 	old, new := vectorReleases()
 	v := &vectorMaker{old: old, new: new}
 	v.good = encodeDeltas(t, old, new, codec)[0].Container
+	if method := v.good[headerSize]; method == 0x51 {
+		t.Fatal("the stored patch is smaller: this says nothing of the stream")
+	}
 	v.patched()
 	if codec != CodecSimpleZstd {
 		return v
