@@ -1,9 +1,9 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { delta } from "../../src/delta/index.js";
 import type { Manifest } from "../../src/words/documents.js";
+import { repositoryFile } from "./standins.js";
 import { Refusal } from "../../src/words/reasons.js";
 
 const old = { "app.js": "console.log('one')\n", "img/logo.svg": "<svg/>", "lib/a.js": "a", "lib/b.js": "b" };
@@ -14,7 +14,7 @@ const manifest = (t: Tree) => ({
   files: Object.keys(t).sort().map((path) => ({ path, size: t[path].length, sha256: createHash("sha256").update(t[path]).digest("hex") })),
 }) as unknown as Manifest;
 const source = (b: Uint8Array) => ({ size: b.length, read: async (at: number, n: number) => b.subarray(at, at + n), close: async () => {} });
-const golden = (name: string) => new Uint8Array(Buffer.from(readFileSync(new URL(`../../../../../../../publish/delta/testdata/${name}.hex`, import.meta.url), "utf8").trim(), "hex"));
+const golden = (name: string) => new Uint8Array(Buffer.from(repositoryFile(`publish/delta/testdata/${name}.hex`).toString().trim(), "hex"));
 
 async function applied(c: Uint8Array, from: Tree | undefined): Promise<Tree> {
   const out: Tree = {};

@@ -2,9 +2,11 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { simple } from "../../src/delta/simple.js";
 import type { Delta } from "../../src/device/api.js";
-import { bytes, folder, vectors, type Bytes } from "../vectors.js";
+import { repository } from "../serve.js";
+import { bytes, vectors, type Bytes } from "../vectors.js";
 import { applied, chance, manifest, refused, type Tree } from "./standins.js";
 
 interface Vectors {
@@ -17,7 +19,7 @@ interface Vectors {
 const unpack: Delta = simple;
 const trees = (m: Record<string, Bytes>): Tree => Object.fromEntries(Object.entries(m).map(([p, b]) => [p, bytes(b)]));
 
-for (const file of readdirSync(new URL("containers/", folder))) {
+for (const file of readdirSync(join(repository(), "testdata/vectors/containers"))) {
   const v = vectors<Vectors>(`containers/${file.replace(".json", "")}`);
   if (!unpack.can(v.codec, 16 << 20)) continue;
   const base = trees(v.base), target = trees(v.target), to = manifest(target);

@@ -2,7 +2,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { constants, deflateRawSync, inflateRawSync } from "node:zlib";
 import { Inflate } from "../../src/delta/inflate.js";
-import { chance, refused, repository, source } from "./standins.js";
+import { chance, refused, repositoryFile, source } from "./standins.js";
 
 async function inflated(b: Uint8Array, most = Infinity): Promise<Buffer> {
   const stream = new Inflate(source(b), 0, async () => {}), parts: Buffer[] = [];
@@ -23,9 +23,9 @@ const inputs: Record<string, Buffer> = {
   nothing: Buffer.alloc(0),
   zeros: Buffer.alloc(700_000),
   noise: Buffer.from(Uint8Array.from({ length: 200_000 }, () => next(256))),
-  text: repository("docs/PROTOCOL.md"),
-  bytecode: repository("publish/delta/hermes/testdata/one.hbc"),
-  "much text": repository("sdk/js/package-lock.json"),
+  text: repositoryFile("docs/PROTOCOL.md"),
+  bytecode: repositoryFile("publish/delta/hermes/testdata/one.hbc"),
+  "much text": repositoryFile("sdk/js/package-lock.json"),
 };
 
 for (const [name, input] of Object.entries(inputs)) {

@@ -2,9 +2,11 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Delta } from "../../src/device/api.js";
 import type { Source } from "../../src/host.js";
 import type { Manifest } from "../../src/words/documents.js";
+import { repository } from "../serve.js";
 import { Refusal } from "../../src/words/reasons.js";
 
 /** path → content. */
@@ -12,7 +14,8 @@ export type Tree = Record<string, Uint8Array>;
 
 export const source = (b: Uint8Array): Source => ({ size: b.length, read: async (at, n) => b.subarray(at, at + n), close: async () => {} });
 
-export const repository = (path: string) => readFileSync(new URL(`../../../../../../../${path}`, import.meta.url));
+/** A file of the repository. */
+export const repositoryFile = (path: string) => readFileSync(join(repository(), path));
 
 /** Numbers of chance that are the same in every run. */
 export function chance(seed: number): (below: number) => number {

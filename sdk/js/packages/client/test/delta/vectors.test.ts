@@ -2,10 +2,12 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { delta } from "../../src/delta/index.js";
 import { simple } from "../../src/delta/simple.js";
 import type { Delta } from "../../src/device/api.js";
-import { bytes, folder, outcome, vectors, type Bytes } from "../vectors.js";
+import { repository } from "../serve.js";
+import { bytes, outcome, vectors, type Bytes } from "../vectors.js";
 import { applied, manifest, type Tree } from "./standins.js";
 
 interface Vectors {
@@ -19,7 +21,7 @@ const trees = (m: Record<string, Bytes> | undefined): Tree => Object.fromEntries
 const entries: Record<string, Delta> = { "./delta": delta, "./delta/simple": simple };
 const memory = 16 << 20;
 
-for (const file of readdirSync(new URL("containers/", folder))) {
+for (const file of readdirSync(join(repository(), "testdata/vectors/containers"))) {
   const v = vectors<Vectors>(`containers/${file.replace(".json", "")}`);
   const base = trees(v.base), target = trees(v.target);
   for (const [entry, unpack] of Object.entries(entries)) {

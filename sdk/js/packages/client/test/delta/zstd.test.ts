@@ -2,7 +2,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { Frame } from "../../src/delta/frame.js";
-import { chance, refused, repository, source } from "./standins.js";
+import { chance, refused, repositoryFile, source } from "./standins.js";
 
 const missing = spawnSync("zstd", ["--version"]).error !== undefined ? "MISSING: zstd" : false;
 const packed = (b: Uint8Array, ...options: string[]) => new Uint8Array(execFileSync("zstd", ["-q", "-c", `--stream-size=${b.length}`, ...options], { input: b, maxBuffer: 1 << 28 }));
@@ -29,9 +29,9 @@ const inputs: Record<string, Uint8Array> = {
   "few symbols": Uint8Array.from({ length: 400_000 }, () => next(next(3) + 1)),
   noise,
   "noise again": new Uint8Array(Buffer.concat([noise, noise, noise])),
-  text: repository("sdk/js/package-lock.json"),
-  bytecode: repository("publish/delta/hermes/testdata/one.hbc"),
-  "a long text": new Uint8Array(Buffer.concat(Array.from({ length: 40 }, (_, i) => Buffer.concat([repository("docs/PROTOCOL.md"), noise.subarray(0, 1000 * i)])))),
+  text: repositoryFile("sdk/js/package-lock.json"),
+  bytecode: repositoryFile("publish/delta/hermes/testdata/one.hbc"),
+  "a long text": new Uint8Array(Buffer.concat(Array.from({ length: 40 }, (_, i) => Buffer.concat([repositoryFile("docs/PROTOCOL.md"), noise.subarray(0, 1000 * i)])))),
 };
 
 for (const [name, input] of Object.entries(inputs)) {
@@ -53,7 +53,7 @@ test("a window beyond what is allowed is refused", { skip: missing }, async () =
 });
 
 test("what is cut short, goes on, or needs a dictionary is refused", { skip: missing }, async () => {
-  const c = packed(repository("docs/lab-protocol.md"), "-19", "--check");
+  const c = packed(repositoryFile("docs/lab-protocol.md"), "-19", "--check");
   for (let n = 0; n < c.length; n++) assert.ok(await refused(() => unpacked(c.slice(0, n))), `cut to ${n} bytes`);
   assert.ok(await refused(() => unpacked(new Uint8Array([...c, 0]))), "a byte more");
   assert.ok(await refused(() => unpacked(new Uint8Array([...c, ...c]))), "a second frame");
@@ -62,7 +62,7 @@ test("what is cut short, goes on, or needs a dictionary is refused", { skip: mis
 });
 
 test("every turned bit of a frame with a checksum is refused", { skip: missing }, async () => {
-  const input = repository("docs/lab-protocol.md").subarray(0, 1500);
+  const input = repositoryFile("docs/lab-protocol.md").subarray(0, 1500);
   const c = packed(input, "-19", "--check");
   let harmless = 0;
   for (let i = 0; i < 8 * c.length; i++) {
@@ -77,7 +77,7 @@ test("every turned bit of a frame with a checksum is refused", { skip: missing }
 });
 
 test("damage without a checksum never makes more than its blocks may, and never hangs", { skip: missing }, async () => {
-  const frames = [repository("docs/PROTOCOL.md"), inputs["few symbols"].subarray(0, 60_000), inputs.bytecode]
+  const frames = [repositoryFile("docs/PROTOCOL.md"), inputs["few symbols"].subarray(0, 60_000), inputs.bytecode]
     .flatMap((b) => [packed(b, "-19", "--no-check"), packed(b, "-1", "--no-check", "--no-content-size")]);
   const pick = chance(7);
   for (let i = 0; i < 1500; i++) {
