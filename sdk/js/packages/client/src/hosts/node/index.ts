@@ -2,7 +2,7 @@
 // Node as a host: a folder on disk, node:http, Node's own crypto.
 import { realpathSync } from "node:fs";
 import * as path from "node:path";
-import type { Host } from "../../host.js";
+import { directoryLock, type Host } from "../../host.js";
 import { timerClock } from "../single.js";
 import type { Lack } from "../lacks.js";
 import { nodeCrypto } from "./crypto.js";
@@ -33,7 +33,7 @@ export function nodeHost(options: NodeOptions): NodeHost {
     http: nodeHttp(options.agents),
     crypto: nodeCrypto(),
     clock: timerClock({ setTimeout, clearTimeout: (id) => clearTimeout(id as NodeJS.Timeout) }),
-    locks: nodeLocks(files.locate(""), async (name) => (name === "lock" ? files.recover() : undefined)),
+    locks: nodeLocks(files.locate(""), async (name) => (name === directoryLock ? files.recover() : undefined)),
     pause: () => new Promise((done) => void setImmediate(done)),
   };
 }
