@@ -11,6 +11,8 @@ func Proofs() []Proof {
 		badReleases(),
 		attacks(),
 		protocol(),
+		attacksJavaScript(),
+		twins(),
 		mutants(),
 		changedBytes(),
 		hostileBodies(),

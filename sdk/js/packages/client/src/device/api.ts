@@ -21,6 +21,8 @@ export interface Limits {
   download?: number;
   /** Bytes per second; default 1024. */
   minRate?: number;
+  /** Over how long minRate is measured; default 30 000. */
+  window?: number;
   /** How often all servers are tried; default 3. */
   rounds?: number;
   /** Longest wait before the second round, doubled with each; default 1000. */

@@ -11,13 +11,11 @@ const maxBackoff = 30_000;
 /** Longest Retry-After that is waited for on the spot, and the longest that is believed at all, in ms. */
 const maxWaitInline = 60_000;
 const maxRetryAfter = 24 * 3600_000;
-/** How often a download's rate is looked at, in ms. */
-const window = 30_000;
 
 /** Limits with their defaults filled in. */
 export function completeLimits(l: Limits = {}): Required<Limits> {
   return {
-    document: l.document || 30_000, download: l.download || 600_000, minRate: l.minRate || 1024,
+    document: l.document || 30_000, download: l.download || 600_000, minRate: l.minRate || 1024, window: l.window || 30_000,
     rounds: l.rounds || 3, backoff: l.backoff || 1000, memory: l.memory || 16 << 20,
   };
 }
@@ -143,14 +141,14 @@ export class Network {
    * what comes as it comes, and when the time that size allows has passed. end ends the watch.
    */
   pace(size: number, parent?: AbortLike): { stop: Stop; count(n: number): void; end(): void } {
-    const { clock, http } = this.host, began = clock.now(), deadline = this.deadline(size);
+    const { clock, http } = this.host, { window, minRate } = this.limits, began = clock.now(), deadline = this.deadline(size);
     const [stop, unlink] = Stop.under(parent);
     let got = 0, before = 0, spent = 0, cancel = () => undefined as void;
     const watch = () => {
       const step = http.streams ? Math.min(window, Math.max(deadline - spent, 1)) : deadline;
       cancel = clock.after(step, () => {
         spent = Math.max(spent + step, clock.now() - began);
-        const slow = http.streams && step === window && got - before < this.limits.minRate * window / 1000;
+        const slow = http.streams && step === window && got - before < minRate * window / 1000;
         if (slow || spent >= deadline) return stop.abort(new Refusal("timeout", "download", "slower than the minimum rate"));
         before = got;
         watch();
