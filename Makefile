@@ -13,8 +13,9 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o slipstream ./cmd/slipstream
 
 test:
+	@sh scripts/test-js.sh build $(PKGS)
 	@sh scripts/test.sh $(GO) $(TIMEOUT) $(PKGS)
-	@sh scripts/test-js.sh $(PKGS)
+	@sh scripts/test-js.sh test $(PKGS)
 
 test-race:
 	$(GO) test -race -timeout $(TIMEOUT) $(PKGS)

@@ -10,9 +10,9 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,13 +45,13 @@ func needNode() Need {
 	}}
 }
 
-func startNode(ctx context.Context, env Env) (driver.Driver, error) {
+func startNode(ctx context.Context, env Env) (*driver.Program, error) {
 	return driver.NewProgram(ctx, io.Discard, "node", filepath.Join(env.Source, nodeDriver))
 }
 
 // attacksJavaScript does to the client in JavaScript what attacks does to the one in Go.
 func attacksJavaScript() Proof {
-	const some = 25
+	const some = 15
 	return Proof{
 		Name:  "attacks (JavaScript)",
 		Claim: "the same attacks come to nothing on the client in JavaScript, with the same reasons",
@@ -71,7 +71,7 @@ func attacksJavaScript() Proof {
 
 // twins lets a device in Go and one in JavaScript live the same random lives.
 func twins() Proof {
-	const some, all = 3, 60
+	const some, all = 2, 60
 	return Proof{
 		Name:  "twins",
 		Claim: "through updates, crashes, restarts, withdrawals, rotations and waits the client in JavaScript is always where the one in Go is",
@@ -146,7 +146,7 @@ func liveTogether(ctx context.Context, env Env, seed uint64, seen map[string]int
 	if err != nil {
 		return 0, err
 	}
-	server := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL = relative(r.In.URL) }, Transport: repo})
+	server := served(repo)
 	defer server.Close()
 	inNode, err := startNode(ctx, env)
 	if err != nil {
@@ -175,10 +175,13 @@ func liveTogether(ctx context.Context, env Env, seed uint64, seen map[string]int
 	return lifeSteps, nil
 }
 
-func relative(u *url.URL) *url.URL {
-	out := *u
-	out.Scheme, out.Host = "http", "repository"
-	return &out
+// served puts a repository behind a real connection.
+func served(repo *Repository) *httptest.Server {
+	return httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:      func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "repository" },
+		Transport:    repo,
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	})
 }
 
 // step is what happens next in a life.

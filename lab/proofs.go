@@ -13,6 +13,7 @@ func Proofs() []Proof {
 		protocol(),
 		attacksJavaScript(),
 		twins(),
+		killJavaScript(),
 		mutants(),
 		changedBytes(),
 		hostileBodies(),

@@ -1,6 +1,9 @@
 #!/bin/sh
-# Runs the tests of the JavaScript workspace, when all tests are asked for. Usage: test-js.sh PACKAGES…
+# Builds the JavaScript workspace, which the lab attacks too, or runs its tests; when all tests are asked for.
+# Usage: test-js.sh build|test PACKAGES…
 set -eu
+what=$1
+shift
 [ "$*" = "./..." ] || exit 0
 for tool in node npm; do
 	if ! command -v "$tool" >/dev/null 2>&1; then
@@ -14,4 +17,7 @@ if ! cmp -s package-lock.json node_modules/.installed-lock; then
 	npm ci --no-audit --no-fund
 	cp package-lock.json node_modules/.installed-lock
 fi
-npm test
+case $what in
+build) npm run build --silent ;;
+test) npm test ;;
+esac

@@ -64,6 +64,11 @@ func (p *Program) Close() error {
 	return p.cmd.Wait()
 }
 
+// Kill ends the program in the middle of whatever it does, and waits until it is gone.
+func (p *Program) Kill() error {
+	return errors.Join(p.cmd.Process.Kill(), ignoreExit(p.cmd.Wait()))
+}
+
 // ignoreExit forgives a program that was killed.
 func ignoreExit(err error) error {
 	var exit *exec.ExitError
