@@ -1,0 +1,59 @@
+// Law 2: after any crash, kill or power cut at any instant a device is exactly on the old release or exactly on the new one,
+// and can be updated.
+import { test } from "node:test";
+import assert from "node:assert/strict";
+import type { Cut } from "../../src/hosts/miniprogram/disk.js";
+import { App, whole } from "./app.js";
+
+for (const movesFolders of [true, false]) {
+  for (const how of ["before", "torn", "after"] as const) {
+    test(`the power goes at every write of an update, a start and a confirm: ${movesFolders ? "folders move in one step" : "folders move file by file"}, ${how}`, async () => {
+      const seen = new Set<string>();
+      let n = 1;
+      for (let ran = await cut(n, how, movesFolders); ran; ran = await cut(++n, how, movesFolders)) seen.add(ran);
+      assert.ok(n > 40, `${n} writes`);
+      assert.deepEqual([...seen].sort(), ["1.0.0", "2.0.0"], "some cuts leave the old one, some the new one");
+    });
+  }
+}
+
+/** What ran after the power came back; "" when the whole cycle was over before its nth write. */
+async function cut(n: number, how: Cut, movesFolders: boolean): Promise<string> {
+  const app = new App({ movesFolders }), { shop } = app;
+  const one = shop.release("1.0.0", { "index.json": "one", "lib/a.js": "a" });
+  app.offerMain(one);
+  await app.install();
+  const two = shop.release("2.0.0", { "index.json": "two", "lib/a.js": "a", "new.js": "n" }), three = shop.release("3.0.0", { "index.json": "three" });
+  app.offerMain(two);
+  let gone = false;
+  void app.disk.cutAt(n, how).then(() => (gone = true));
+  const cycle = async () => {
+    await (await app.process()).update();
+    const client = await app.process();
+    await (await client.start()).confirm();
+    await client.report();
+    await client.close();
+  };
+  await app.run(cycle()).catch(() => undefined);
+  await Promise.resolve();
+  if (!gone) return "";
+  app.disk.revive();
+
+  app.offline = true;
+  let client = await app.process();
+  const launch = await app.run(client.start()), ran = await whole(client, launch, [one, two]);
+  assert.ok(ran === "1.0.0" || ran === "2.0.0", `it runs ${ran}`);
+  assert.equal(launch.reason, undefined, "and can remember it");
+  await launch.confirm();
+
+  app.offline = false;
+  app.offerMain(three);
+  const updated = await app.run(client.update());
+  assert.deepEqual(updated.staged.map((o) => o.release.version), ["3.0.0"], `after ${ran}`);
+  client = await app.process();
+  const next = await client.start();
+  assert.equal(await whole(client, next, [three]), "3.0.0");
+  await next.confirm();
+  assert.equal(client.status().packages.main.official.version, "3.0.0");
+  return ran;
+}
