@@ -17,8 +17,8 @@ export async function buildClient() {
   const { build } = createRequire(join(sdk, "package.json"))("esbuild");
   const outfile = join(here, "app/lib/slipstream.js");
   await build({
-    entryPoints: [join(here, "client.mjs")], outfile, bundle: true, minify: true, format: "cjs", target: "es2019", platform: "neutral",
-    nodePaths: [join(sdk, "node_modules")], mainFields: ["module", "main"], logLevel: "warning",
+    entryPoints: [join(here, "client.mjs")], outfile, bundle: true, minify: true, format: "cjs", target: "es2019", platform: "browser",
+    nodePaths: [join(sdk, "node_modules")], logLevel: "warning",
   });
   return { bytes: statSync(outfile).size, gzip: gzipSync(readFileSync(outfile), { level: 9 }).length };
 }

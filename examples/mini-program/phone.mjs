@@ -51,8 +51,11 @@ export class Phone {
 
   /** The user opens the mini-program: it goes on when it is alive, else it is started. */
   async open() {
-    if (this.#alive) this.platform.show();
-    else this.#launch();
+    if (!this.#alive) this.#launch();
+    else {
+      this.platform.show();
+      await this.app.shop.life.open();
+    }
     await this.settled();
   }
 
@@ -91,7 +94,6 @@ export class Phone {
       await alive?.app.ready;
       await new Promise((done) => setTimeout(done, 30));
     }
-    await this.app?.shop.life.settled?.();
   }
 
   /** What the user sees. */

@@ -32,8 +32,7 @@ async function main() {
 
     say("Version 1 is published: banner, prices, links. It comes while the old one runs.");
     await server.publish(join(here, "release"), "1.0.0");
-    await phone.app.shop.update.getUpdateManager().check();
-    await ready(phone);
+    await update(phone, "1.0.0");
     see(phone);
 
     say("The user comes back within five minutes (a hot start), then after six (a cold one).");
@@ -51,12 +50,11 @@ async function main() {
     const page = join(bad, "pages/home.json");
     writeFileSync(page, readFileSync(page, "utf8").replace('"kind": "links"', '"kind": "carousel"'));
     await server.publish(bad, "2.0.0");
-    await phone.app.shop.update.getUpdateManager().check();
-    await ready(phone);
+    await update(phone, "2.0.0");
     phone.kill();
     await phone.open();
     see(phone);
-    console.log("  refused: " + phone.app.shop.client.status().packages.main.refused.map((r) => r.reason).join());
+    for (const { digest, reason } of phone.app.shop.client.status().packages.main.refused) console.log(`  left: ${digest.slice(0, 12)} because of ${reason}`);
     phone.kill();
   } finally {
     await server.stop();
@@ -64,13 +62,14 @@ async function main() {
   }
 }
 
-/** Waits until the update is staged. */
-function ready(phone) {
-  return new Promise((done, failed) => {
-    const manager = phone.app.shop.update.getUpdateManager();
-    manager.onUpdateReady(done);
-    manager.onUpdateFailed((res) => failed(res.error));
-  });
+/** Looks for an update and waits until this version is staged; what runs goes on. */
+async function update(phone, version) {
+  const { client, update } = phone.app.shop;
+  await update.getUpdateManager().check();
+  for (let n = 0; client.status().packages.main.staged?.version !== version; n++) {
+    if (n === 100) throw new Error(`version ${version} did not come: ` + phone.log.join("; "));
+    await new Promise((done) => setTimeout(done, 50));
+  }
 }
 
 await main();

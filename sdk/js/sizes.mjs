@@ -16,7 +16,7 @@ export async function sizes() {
   const { exports } = JSON.parse(readFileSync(join(client, "package.json"), "utf8"));
   const out = {
     "verify + decide + trial, noble": await measure([...core, "verify/noble.js"]),
-    "verify + decide + trial, tweetnacl": await measure([...core, "tweetnacl.js"]),
+    "verify + decide + trial, tweetnacl": await measure([...core, "verify/tweetnacl.js"]),
   };
   for (const [entry, target] of Object.entries(exports)) {
     const file = target.import?.default ?? target.import;

@@ -1,8 +1,9 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import type { Client, Launch, Options } from "../src/device/api.js";
+import type { Client, Launch, PlainHost } from "../src/index.js";
 import type { MiniProgramHost } from "../src/hosts/miniprogram/index.js";
 import type { ReactNativeHost } from "../src/hosts/react-native/index.js";
+import type { WebHost } from "../src/hosts/web/index.js";
 import { openSettings, type SettingsClient } from "../src/settings/index.js";
 import { session, updates, type StartingClient, type UpdatingClient } from "../src/update-manager/index.js";
 
@@ -12,7 +13,7 @@ const takes = {
   settings: (client: Client): SettingsClient => client,
   updates: (client: Client): UpdatingClient => client,
   session: (client: Client): StartingClient<Launch> => client,
-  host: (host: MiniProgramHost | ReactNativeHost): Options["host"] => host,
+  host: (host: MiniProgramHost | ReactNativeHost | WebHost): PlainHost => host,
 };
 
 test("the client fits what builds on it", () => {

@@ -2,7 +2,7 @@
 import { randomFillSync } from "node:crypto";
 import { MemoryDisk, memoryPlatform } from "../../src/hosts/miniprogram/memory.js";
 import { miniProgramHost } from "../../src/hosts/miniprogram/index.js";
-import { createClient, type Client, type Host, type Options } from "../../src/index.js";
+import { createClient, type Client, type Options, type PlainHost } from "../../src/index.js";
 import { isPoint, sha256, verifyEd25519 } from "../../src/verify/noble.js";
 
 type Settings = Omit<Options, "host">;
@@ -19,7 +19,7 @@ export class Phone {
   constructor(private readonly settings: Settings) {}
 
   /** The parts of a process of the app. */
-  async host(): Promise<{ host: Host; kill(): void }> {
+  async host(): Promise<{ host: PlainHost; kill(): void }> {
     const platform = memoryPlatform({
       disk: this.disk, fetch: ((url: string, init: RequestInit) => this.network(url, init)) as never,
       later: (then) => void setImmediate(then), random: (n) => randomFillSync(new Uint8Array(n)),

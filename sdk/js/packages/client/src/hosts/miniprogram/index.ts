@@ -1,7 +1,9 @@
 // A mini-program as a host: wx, my, tt and platforms in their shape. A mini-program runs no downloaded code, by the
 // platforms' rules and for want of eval; what a release changes here is data, page schemas, images, texts, styles, rules,
 // switches.
-import { StorageFull, type Clock, type Crypto, type Host } from "../../host.js";
+import { StorageFull, type Clock, type Crypto } from "../../host.js";
+import { sha256 } from "@noble/hashes/sha2.js";
+import type { PlainHost } from "../../device/plain.js";
 import { DriveFiles } from "../drive.js";
 import { MissingCapability, type Lack } from "../lacks.js";
 import { contextLocks, stretched, timerClock } from "../single.js";
@@ -16,8 +18,8 @@ export interface MiniProgramOptions {
   api: MiniProgramApi;
   /** Whose names the platform uses; default wx, which most others copy. */
   dialect?: "wx" | "my" | "tt";
-  /** SHA-256 and Ed25519 in JavaScript; a mini-program has neither. */
-  crypto: Omit<Crypto, "random">;
+  /** SHA-256 and Ed25519, where the app has faster ones than those that createClient brings. */
+  crypto?: Partial<Omit<Crypto, "random">>;
   /** Random bytes, needed where the platform has no getRandomValues. */
   random?(length: number): Uint8Array;
   /** Name of the device's directory below the user directory. Default "slipstream". */
@@ -26,7 +28,7 @@ export interface MiniProgramOptions {
   clock?: Clock;
 }
 
-export interface MiniProgramHost extends Host {
+export interface MiniProgramHost extends PlainHost {
   readonly lacks: readonly Lack[];
   /** Calls back when the platform puts the mini-program into the background, brings it back, or runs out of memory. */
   lifecycle(on: { hide?(): void; show?(): void; memoryWarning?(): void }): void;
@@ -42,7 +44,7 @@ export async function miniProgramHost(options: MiniProgramOptions): Promise<Mini
   const user = api.env?.USER_DATA_PATH;
   if (!user) throw new MissingCapability(name, "env.USER_DATA_PATH", "the platform names no directory of the user's");
   const clock = options.clock ?? timerClock(options.timers ?? globalTimers());
-  const random = options.random ?? (await platformRandom(api, options.crypto));
+  const random = options.random ?? (await platformRandom(api));
   const lacks: Lack[] = [{ capability: "eval", effect: "a release carries data, never code" }];
   if (!api.downloadFile) lacks.push({ capability: "downloadFile", effect: "a whole object lies in memory while it comes" });
   if (!api.onMemoryWarning) lacks.push({ capability: "onMemoryWarning", effect: "pages in the background stay until their time is over" });
@@ -77,11 +79,11 @@ export async function miniProgramHost(options: MiniProgramOptions): Promise<Mini
   };
 }
 
-async function platformRandom(api: MiniProgramApi, crypto: Omit<Crypto, "random">): Promise<(length: number) => Uint8Array> {
+async function platformRandom(api: MiniProgramApi): Promise<(length: number) => Uint8Array> {
   const { getRandomValues } = api;
   if (!getRandomValues) throw new MissingCapability("miniprogram", "getRandomValues", "give random, a function that returns bytes nobody can guess");
   const { randomValues } = await call<{ randomValues: ArrayBuffer }>((c) => getRandomValues.call(api, { length: 32, ...c }), (said) => new Error(said));
-  return stretched(() => crypto.sha256(), new Uint8Array(randomValues));
+  return stretched(() => sha256.create(), new Uint8Array(randomValues));
 }
 
 function globalTimers(): NonNullable<MiniProgramOptions["timers"]> {

@@ -1,5 +1,6 @@
 // React Native as a host. The file library, random bytes and the restart are the app's choice and are passed in.
-import type { Crypto, Host } from "../../host.js";
+import type { Crypto } from "../../host.js";
+import type { PlainHost } from "../../device/plain.js";
 import { DriveFiles, type Drive } from "../drive.js";
 import { fetchHttp, type Fetch } from "../fetch-http.js";
 import { MissingCapability, type Lack } from "../lacks.js";
@@ -13,8 +14,8 @@ export interface ReactNativeOptions {
   drive: Drive;
   /** The folder that the drive was given, as native code finds it: what bundles and images are loaded from. */
   location: string;
-  /** SHA-256 and Ed25519: native ones where the app has them, else in JavaScript. */
-  crypto: Omit<Crypto, "random">;
+  /** SHA-256 and Ed25519: native ones where the app has them; createClient brings them in JavaScript. */
+  crypto?: Partial<Omit<Crypto, "random">>;
   /** Bytes nobody can guess, for example crypto.getRandomValues after importing react-native-get-random-values. */
   random?(length: number): Uint8Array;
   /** Starts JavaScript anew, for example DevSettings.reload in development or a native module's restart. */
@@ -35,7 +36,7 @@ export interface Environment {
   crypto?: { getRandomValues?(into: Uint8Array): unknown };
 }
 
-export interface ReactNativeHost extends Host {
+export interface ReactNativeHost extends PlainHost {
   readonly lacks: readonly Lack[];
   /** false where the app gave no restart: what is staged then waits for the next cold start. */
   restart(): Promise<boolean>;
