@@ -361,8 +361,10 @@ func (r *reading) deployment(d *deployment, key, platform string, items map[slip
 	if err != nil {
 		return err
 	}
-	if unsigned && len(history.Entries) == 0 {
+	if _, err := r.tx.Channels().Get(r.ctx, d.app, d.channel); errors.Is(err, slipstream.ErrNotFound) {
 		return nil // the channel comes later
+	} else if err != nil {
+		return err
 	}
 	ps := st.Packages[d.pkg]
 	if history.follow(key, ps, r.now) {
@@ -381,7 +383,7 @@ func (r *reading) deployment(d *deployment, key, platform string, items map[slip
 		}
 	}
 	ps, own := history.with(ps, items)
-	if own {
+	if own || unsigned {
 		if d.plan, err = planOf(st, d.pkg, ps, r.now); err != nil {
 			return err
 		}

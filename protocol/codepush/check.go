@@ -9,9 +9,10 @@ import (
 	"github.com/slipstream-ota/slipstream/protocol/codepush/semver"
 )
 
-// running is what the client has: what it calls by a label, else the newest release with its hash, else nothing of ours.
+// running is what the client has: what it calls by a label, else the newest release with its hash, else nothing of ours. A
+// label whose contents are others than the client's is one from before the labels began anew.
 func (d *deployment) running(q *query) *item {
-	if e := d.labels[q.label]; e != nil && e.item != nil {
+	if e := d.labels[q.label]; e != nil && e.item != nil && (q.hash == "" || e.item.hash == "" || e.item.hash == q.hash) {
 		return e.item
 	}
 	return d.hashes[q.hash]

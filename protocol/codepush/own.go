@@ -63,6 +63,16 @@ func (r *History) Save(ctx context.Context, tx store.Tx, app, channel, platform 
 	return tx.Settings().Set(ctx, recordKey(app, channel, platform), raw)
 }
 
+// Clear takes all labels away; the next is v1 again. The key stays, and since when the deployment has it.
+func Clear(ctx context.Context, tx store.Tx, app, channel, platform string) error {
+	h, err := HistoryOf(ctx, tx, app, channel, platform)
+	if err != nil {
+		return err
+	}
+	h.Last, h.Entries = 0, nil
+	return h.Save(ctx, tx, app, channel, platform)
+}
+
 // Forget deletes a history; an empty one is no error.
 func Forget(ctx context.Context, tx store.Tx, app, channel, platform string) error {
 	err := tx.Settings().Delete(ctx, recordKey(app, channel, platform))

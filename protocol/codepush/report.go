@@ -38,7 +38,7 @@ func (s *Server) events(ctx context.Context, ed *edition, d *deployment, t *told
 	event := func(kind slipstream.Kind, parts ...string) slipstream.Event {
 		e := base
 		e.Kind = kind
-		e.ID = eventID(append(parts, string(kind), t.key)...)
+		e.ID = eventID(append(parts, string(base.Release), string(kind), t.key)...)
 		return e
 	}
 	if t.label == "" {

@@ -40,6 +40,7 @@ var rules = []struct{ rule, by string }{
 	{"each difference is applied and hashed before it is offered", "TestADifferenceIsProved"},
 	{"downloads have a length and no coding", "download-head.txt TestTheRealSDKs"},
 	{"parallel releases to two deployments keep their contents", "manage/TestParallelReleases"},
+	{"a deployment without a release, and one that was cleared, has no update; labels from before say nothing", "manage/testdata/nothing-released.txt manage/testdata/history-clear.txt"},
 	{"parallel releases to one deployment give two labels", "manage/TestParallelReleases TestParallelReleases"},
 	{"reports that come again change nothing", "TestReportsCountOnce manage/TestCountsAreRight"},
 	{"malformed reports are refused as such", "reports-malformed.txt"},
@@ -71,7 +72,10 @@ func TestEveryRuleHasItsTest(t *testing.T) {
 	for _, r := range rules {
 		for by := range strings.FieldsSeq(r.by) {
 			if strings.HasSuffix(by, ".txt") {
-				if _, err := os.Stat(filepath.Join("testdata", by)); err != nil {
+				if !strings.Contains(by, "/") {
+					by = "testdata/" + by
+				}
+				if _, err := os.Stat(filepath.FromSlash(by)); err != nil {
 					t.Errorf("%s: %v", r.rule, err)
 				}
 			} else if !tests[by] {

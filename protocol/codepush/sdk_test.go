@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -15,38 +14,8 @@ import (
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/protocol/protocoltest"
 )
-
-// installSDKs puts the SDKs of the lock file into a folder of the test.
-func installSDKs(t *testing.T) string {
-	t.Helper()
-	for _, program := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed: the acquisition SDKs cannot be run", program)
-		}
-	}
-	dir := t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json", "device.js"} {
-		data, err := os.ReadFile(filepath.Join("testdata", "sdk", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	c := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
-	c.Dir = dir
-	if out, err := c.CombinedOutput(); err != nil {
-		if strings.Contains(string(out), "ENOTFOUND") || strings.Contains(string(out), "ECONNREFUSED") || strings.Contains(string(out), "EAI_AGAIN") || ctx.Err() != nil {
-			t.Skipf("the npm registry cannot be reached: the acquisition SDKs cannot be run: %v", err)
-		}
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
-	return dir
-}
 
 // seen is what device.js prints.
 type seen struct {
@@ -66,10 +35,7 @@ type seen struct {
 // TestTheRealSDKs drives the acquisition SDKs of apps, of either dialect, against a server.
 func TestTheRealSDKs(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("installs packages of npm")
-	}
-	dir := installSDKs(t)
+	dir := protocoltest.NPM(t, "the acquisition SDKs", filepath.Join("testdata", "sdk"), "device.js")
 	for _, sdk := range []string{"code-push", "code-push-legacy"} {
 		t.Run(sdk, func(t *testing.T) {
 			t.Parallel()

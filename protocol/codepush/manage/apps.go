@@ -519,8 +519,15 @@ func (s *Server) removeDeployment(c call) (answer, error) {
 	return answer{status: http.StatusNoContent}, err
 }
 
-// forget deletes a deployment's own labels and their releases.
+// forget deletes a deployment's own releases, and everything that is kept of it.
 func forget(ctx context.Context, tx store.Tx, d place) error {
+	if err := deleteReleases(ctx, tx, d); err != nil {
+		return err
+	}
+	return codepush.Forget(ctx, tx, d.app, d.channel, d.platform)
+}
+
+func deleteReleases(ctx context.Context, tx store.Tx, d place) error {
 	h, err := codepush.HistoryOf(ctx, tx, d.app, d.channel, d.platform)
 	if err != nil {
 		return err
@@ -533,7 +540,7 @@ func forget(ctx context.Context, tx store.Tx, d place) error {
 			return err
 		}
 	}
-	return codepush.Forget(ctx, tx, d.app, d.channel, d.platform)
+	return nil
 }
 
 // unnameChannel takes the name away that a channel got by a rename, so that another deployment may have it.

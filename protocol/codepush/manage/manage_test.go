@@ -3,7 +3,6 @@ package manage_test
 import (
 	"archive/zip"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,13 +10,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/protocol/codepush"
 	"github.com/slipstream-ota/slipstream/protocol/codepush/manage"
@@ -383,83 +379,6 @@ func TestImport(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestTheRealTool drives the command-line tool of npm against a server.
-func TestTheRealTool(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("installs packages of npm")
-	}
-	for _, program := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("MISSING: %s: the tool code-push-cli cannot be run", program)
-		}
-	}
-	dir := t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		data, err := os.ReadFile(filepath.Join("testdata", "cli", name))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), data, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-	defer cancel()
-	c := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
-	c.Dir = dir
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Skipf("MISSING: code-push-cli of npm: %v\n%s", err, out)
-	}
-	w := newWorld(t)
-	tool := func(answer string, args ...string) string {
-		t.Helper()
-		c := exec.CommandContext(ctx, filepath.Join(dir, "node_modules", ".bin", "code-push"), args...)
-		c.Dir, c.Stdin = dir, strings.NewReader(answer)
-		c.Env = append(os.Environ(), "HOME="+dir, "LOCALAPPDATA="+dir, "NODE_NO_WARNINGS=1")
-		out, err := c.CombinedOutput()
-		if err != nil || strings.Contains(string(out), "[Error]") {
-			t.Fatalf("code-push %v: %v\n%s", args, err, out)
-		}
-		return string(out)
-	}
-	bundle := filepath.Join(dir, "CodePush")
-	if err := os.Mkdir(bundle, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write := func(text string) {
-		if err := os.WriteFile(filepath.Join(bundle, "main.jsbundle"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("1\n")
-	tool("", "login", w.web.URL+"/codepush", "--accessKey", w.key)
-	tool("", "app", "add", "Mine", "ios", "react-native")
-	w.must(200, "PATCH", "/apps/Mine/deployments/Production", `{"key":"SHIPPED-KEY-0123"}`)
-	tool("", "release", "Mine", "CodePush", "^1.0.0", "-d", "Staging", "--description", "first")
-	write("2\n")
-	tool("", "release", "Mine", "CodePush", "^1.0.0", "-d", "Staging", "-r", "20")
-	tool("", "patch", "Mine", "Staging", "-r", "100")
-	tool("y\n", "rollback", "Mine", "Staging")
-	tool("", "promote", "Mine", "Staging", "Production")
-	if u := w.check("client_unique_id=x"); u.Label != "v1" || slipstream.Digest(u.PackageHash) != "6e36daa2f72fc646998d30ad505d454c23a83da673b9bd57e8a42f7b5010c56b" {
-		t.Errorf("a device: %+v", u)
-	}
-	if out := tool("", "deployment", "ls", "Mine", "-k"); !strings.Contains(out, "SHIPPED-KEY-0123") {
-		t.Errorf("deployments: %s", out)
-	}
-	if out := tool("", "deployment", "history", "Mine", "Staging", "--format", "json"); !strings.Contains(out, `"v3"`) || !strings.Contains(out, "Rollback") {
-		t.Errorf("history: %s", out)
-	}
-	tool("", "access-key", "add", "ci")
-	tool("", "collaborator", "add", "Mine", "bob@example.com")
-	tool("", "app", "rename", "Mine", "Yours")
-	if out := tool("", "app", "ls"); !strings.Contains(out, "Yours") {
-		t.Errorf("apps: %s", out)
-	}
-	tool("", "logout")
 }
 
 // FuzzRelease: whatever is sent, the server answers, and keeps nothing of what it refused.

@@ -96,7 +96,7 @@ func (s *Server) clearHistory(c call) (answer, error) {
 		return answer{}, err
 	}
 	err = s.cfg.Store.Update(c.ctx, func(tx store.Tx) error {
-		if err := forget(c.ctx, tx, d); err != nil {
+		if err := errors.Join(deleteReleases(c.ctx, tx, d), codepush.Clear(c.ctx, tx, d.app, d.channel, d.platform)); err != nil {
 			return err
 		}
 		return s.audit(c.ctx, tx, c, "codepush.clear", d.app, d.display, nil)
