@@ -164,6 +164,20 @@ func liveTogether(ctx context.Context, env Env, seed uint64, seen map[string]int
 		}
 	}()
 	repo.Change(production, func(*Channel) {})
+	p.setup.Decisions = p.random.IntN(3) == 0
+	if p.random.IntN(2) == 0 {
+		p.seq++
+		shipped, err := repo.Publish(Spec{Package: mainPkg, Seq: p.seq, Files: filesOf("shipped")})
+		if err != nil {
+			return 0, err
+		}
+		p.all = append(p.all, shipped)
+		p.setup.Embedded = map[string]string{mainPkg: string(shipped.Envelope)}
+		p.steps = append(p.steps, "main 1 is shipped")
+	}
+	if p.setup.Decisions {
+		p.steps = append(p.steps, "with decisions")
+	}
 	if err := p.tell(ctx, "init"); err != nil {
 		return 0, err
 	}

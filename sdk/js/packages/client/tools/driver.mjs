@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { delta } from "../dist/esm/delta/index.js";
+import { simple } from "../dist/esm/delta/simple.js";
 import { createClient } from "../dist/esm/device/client.js";
 import { classify, messageOf } from "../dist/esm/device/failure.js";
 import { nodeHost } from "../dist/esm/hosts/node/index.js";
@@ -66,7 +66,7 @@ class Driver {
     this.client = await createClient({
       host: { ...host, clock: { now: () => this.now, after: (ms, then) => clock.after(ms, then) } },
       app: s.app, channel: s.channel, platform: s.platform, runtime: s.runtime, packages: s.packages, servers: s.servers ?? [],
-      root: bytes(s.root ?? ""), embedded, decisions: s.decisions, delta, limits: { ...s.limits, rounds: 1 },
+      root: bytes(s.root ?? ""), embedded, decisions: s.decisions, delta: simple, limits: { ...s.limits, rounds: 1 },
       hooks: { log: (_, error) => error === undefined || this.warnings.push(classify(error)) },
     });
     this.client.on("check", (checked) => { this.checked = { epoch: checked.epoch, answers: { ...checked.answers } }; });
