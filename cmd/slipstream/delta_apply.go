@@ -191,7 +191,10 @@ func (s *deltaSource) copyTo(i int, w io.Writer) error {
 		return err
 	}
 	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(w, h), io.LimitReader(r, s.Files[i].Size))
+	if s.buf == nil {
+		s.buf = make([]byte, 64<<10)
+	}
+	_, err = io.CopyBuffer(io.MultiWriter(w, h), io.LimitReader(r, s.Files[i].Size), s.buf)
 	if err := errors.Join(err, r.Close()); err != nil {
 		return err
 	}
@@ -222,7 +225,7 @@ func applyTree(ctx context.Context, old *deltaSource, p io.Reader, out string, m
 		s.places[f.Path] = i
 	}
 	files, err := tree.Apply(ctx, old.Tree, old.base, p, tree.Limits{Memory: memory}, s)
-	if err = errors.Join(err, root.Close()); err != nil {
+	if err = errors.Join(err, s.close(), root.Close()); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Rename(dir, out)); err != nil {
@@ -240,21 +243,54 @@ type treeSink struct {
 	old    *deltaSource
 	root   *os.Root
 	places map[string]int // of the old files
+	folder string         // of the file that was made last
+	in     *os.Root       // that folder, nil: the whole tree
 }
 
 func (s *treeSink) Create(f slipstream.File) (io.WriteCloser, error) { return s.create(f) }
 
 func (s *treeSink) create(f slipstream.File) (*os.File, error) {
-	if dir := path.Dir(f.Path); dir != "." {
-		if err := s.root.MkdirAll(filepath.FromSlash(dir), 0o755); err != nil {
-			return nil, err
-		}
+	dir, name := path.Split(f.Path)
+	if err := s.enter(dir); err != nil {
+		return nil, err
+	}
+	in := s.root
+	if s.in != nil {
+		in = s.in
 	}
 	mode := fs.FileMode(0o644)
 	if f.Exec {
 		mode = 0o755
 	}
-	return s.root.OpenFile(filepath.FromSlash(f.Path), os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	return in.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+}
+
+// enter makes a folder. It stays open: looking up the whole path anew for every file would take most of the time.
+func (s *treeSink) enter(dir string) error {
+	if dir == s.folder {
+		return nil
+	}
+	if err := s.close(); err != nil || dir == "" {
+		return err
+	}
+	name := filepath.FromSlash(strings.TrimSuffix(dir, "/"))
+	if err := s.root.MkdirAll(name, 0o755); err != nil {
+		return err
+	}
+	in, err := s.root.OpenRoot(name)
+	if err == nil {
+		s.folder, s.in = dir, in
+	}
+	return err
+}
+
+func (s *treeSink) close() error {
+	if s.in == nil {
+		return nil
+	}
+	in := s.in
+	s.folder, s.in = "", nil
+	return in.Close()
 }
 
 func (s *treeSink) Keep(f, old slipstream.File) error {

@@ -29,6 +29,7 @@ type deltaSource struct {
 	names []string // folder: where each file lies
 	size  int64    // of all files
 	joins []*joined
+	buf   []byte // for copyTo
 }
 
 const (
@@ -167,14 +168,15 @@ func (s *deltaSource) open(i int) (io.ReadCloser, error) {
 // hash reads every file once.
 func (s *deltaSource) hash(ctx context.Context, progress publish.Progress) error {
 	progress.Phase("Reading", s.size)
+	h, buf := sha256.New(), make([]byte, 64<<10) // for all files: a tree may have a million
 	for i := range s.Files {
 		f := &s.Files[i]
 		r, err := s.open(i)
 		if err != nil {
 			return fmt.Errorf("open %s: %w", f.Path, err)
 		}
-		h := sha256.New()
-		n, err := io.Copy(h, &watched{ctx, r, progress})
+		h.Reset()
+		n, err := io.CopyBuffer(h, &watched{ctx, r, progress}, buf)
 		if err := errors.Join(err, r.Close()); err != nil {
 			return fmt.Errorf("read %s: %w", f.Path, err)
 		}
@@ -207,14 +209,8 @@ func (w *watched) Read(p []byte) (int, error) {
 func (s *deltaSource) base(chosen []int) (io.ReaderAt, error) {
 	if s.zip == nil {
 		j := &joined{source: s, open: map[int]*os.File{}}
-		for _, i := range chosen {
-			if s.Files[i].Size > 0 {
-				j.files, j.starts = append(j.files, i), append(j.starts, j.size)
-				j.size += s.Files[i].Size
-			}
-		}
 		s.joins = append(s.joins, j)
-		return j, nil
+		return j, j.take(chosen)
 	}
 	var all bytes.Buffer
 	for _, i := range chosen {
@@ -233,66 +229,11 @@ func (s *deltaSource) base(chosen []int) (io.ReaderAt, error) {
 	return bytes.NewReader(all.Bytes()), nil
 }
 
-// joined reads files on disk as one. It is used by one goroutine.
-type joined struct {
-	source *deltaSource
-	files  []int   // that have bytes
-	starts []int64 // of each
-	size   int64
-	open   map[int]*os.File
-}
-
-// filesOpen bounds the files that are open at a time.
-const filesOpen = 64
-
-func (j *joined) ReadAt(p []byte, at int64) (int, error) {
-	read := 0
-	for read < len(p) && at < j.size {
-		k := sort.Search(len(j.starts), func(k int) bool { return j.starts[k] > at }) - 1
-		f, err := j.file(j.files[k])
-		if err != nil {
-			return read, err
-		}
-		inside := at - j.starts[k]
-		n, err := f.ReadAt(p[read:min(int64(len(p)), int64(read)+j.source.Files[j.files[k]].Size-inside)], inside)
-		read, at = read+n, at+int64(n)
-		if n == 0 {
-			return read, fmt.Errorf("%s became shorter: %w", f.Name(), errors.Join(err, io.ErrUnexpectedEOF))
-		}
-	}
-	if read < len(p) {
-		return read, io.EOF
-	}
-	return read, nil
-}
-
-func (j *joined) file(i int) (*os.File, error) {
-	if f, ok := j.open[i]; ok {
-		return f, nil
-	}
-	for k, f := range j.open {
-		if len(j.open) < filesOpen {
-			break
-		}
-		delete(j.open, k)
-		if err := f.Close(); err != nil {
-			return nil, err
-		}
-	}
-	f, err := os.Open(j.source.names[i])
-	if err == nil {
-		j.open[i] = f
-	}
-	return f, err
-}
-
 // Close lets go of all files.
 func (s *deltaSource) Close() error {
 	var err error
 	for _, j := range s.joins {
-		for _, f := range j.open {
-			err = errors.Join(err, f.Close())
-		}
+		err = errors.Join(err, j.close())
 	}
 	if s.zip != nil {
 		err = errors.Join(err, s.zip.Close())

@@ -55,6 +55,13 @@ func (p *Pair) diff(ctx context.Context, o Options) ([]byte, Stats, error) {
 
 // cover finds what new has of old. The index, the largest thing in memory, is gone afterwards.
 func cover(ctx context.Context, old, new []byte) ([]suffix.Cover, error) {
+	if len(old) >= largeOld {
+		return coverLarge(ctx, old, new)
+	}
+	return search(ctx, old, new)
+}
+
+func search(ctx context.Context, old, new []byte) ([]suffix.Cover, error) {
 	index, err := suffix.New(ctx, old)
 	if err != nil {
 		return nil, err
