@@ -175,7 +175,7 @@ function failure(e: FrameEvent, origin: string): string | undefined {
   const text = String(e.message ?? "");
   // Browsers say this of a layout that takes more than one frame. Scripts of other origins fail without saying how.
   if (text.startsWith("ResizeObserver loop") || !String(e.filename ?? "").startsWith(origin)) return undefined;
-  return `${text} (${String(e.filename).slice(origin.length)}:${String(e.lineno)})`;
+  return `${text} (${near(String(e.filename), origin)}:${String(e.lineno)})`;
 }
 
 /** A script or style that the page asked for in vain. A browser may tell of it before it knows that somebody listens. */
@@ -188,7 +188,10 @@ function missing(inside: Listens | undefined, origin: string): string | undefine
   return undefined;
 }
 
-const unloaded = (url: string, origin: string) => `${url.slice(origin.length)} could not be loaded`;
+const unloaded = (url: string, origin: string) => `${near(url, origin)} could not be loaded`;
+
+/** An address as reports of many devices should have it: within a release, its path there. */
+const near = (url: string, origin: string) => url.slice(origin.length).replace(/^.*\/releases\/[0-9a-f]{64}\//, "");
 
 function say(reason: unknown): string {
   const e = reason as { message?: unknown; name?: unknown } | null | undefined;
