@@ -30,11 +30,12 @@ func newImportCommand(t *tool) *cobra.Command {
 
 func newImportCodepush(t *tool) *cobra.Command {
 	var folder, export, key, app string
+	var skip bool
 	c := &cobra.Command{
 		Use: "codepush [URL]", Short: "Bring CodePush apps over: deployments with their keys, and releases", Args: cobra.MaximumNArgs(1),
 		Long: `Import reads the apps, deployments and releases of a running CodePush server by its management API, or of a folder that
 --export wrote, and brings them to this server under the same keys and labels. Each package must give the hash that it had.
-Run again, it brings what is new. Releases come adapter-only: for CodePush clients alone, without a signed manifest.
+Run again, it brings what is new. A release that fails holds up those after it, for labels only rise. Releases come adapter-only: for CodePush clients alone, without a signed manifest.
 
 Not brought: accounts, access keys and collaborators, counts of installs, differences between packages (they are made anew).`,
 		Example: `  slipstream import codepush https://codepush.example.com --access-key KEY
@@ -61,7 +62,7 @@ Not brought: accounts, access keys and collaborators, counts of installs, differ
 				if serr != nil {
 					return serr
 				}
-				out, err = transfer.Import(c.Context(), from, to, app)
+				out, err = transfer.Import(c.Context(), from, to, app, skip)
 			}
 			if err != nil {
 				return err
@@ -70,7 +71,7 @@ Not brought: accounts, access keys and collaborators, counts of installs, differ
 				return err
 			}
 			if len(out.Missed) > 0 {
-				return slipstream.Hint(fmt.Errorf("%d could not be brought", len(out.Missed)), "mend the cause and run the same again: what is here already is not brought twice")
+				return slipstream.Hint(fmt.Errorf("%d could not be brought", len(out.Missed)), "mend the cause and run the same again: what is here already is not brought twice. --skip-lost leaves out for good what cannot be had any more")
 			}
 			return nil
 		},
@@ -79,6 +80,7 @@ Not brought: accounts, access keys and collaborators, counts of installs, differ
 	c.Flags().StringVar(&export, "export", "", "write an export into this folder instead of importing")
 	c.Flags().StringVar(&key, "access-key", "", "access key of the server at URL (default: SLIPSTREAM_CODEPUSH_KEY)")
 	c.Flags().StringVar(&app, "app", "", "only the app with this name there")
+	c.Flags().BoolVar(&skip, "skip-lost", false, "leave out releases that cannot be brought, for good: labels only rise")
 	t.serverFlags(c)
 	return c
 }

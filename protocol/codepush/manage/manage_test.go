@@ -356,10 +356,10 @@ func TestImport(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			next := newWorld(t)
 			to := &transfer.Server{URL: next.web.URL + "/codepush", AccessKey: next.key}
-			if r, err := transfer.Import(t.Context(), source, to, "Mine"); err != nil || r.Releases != 2 || r.Known != 0 || len(r.Missed) > 0 {
+			if r, err := transfer.Import(t.Context(), source, to, "Mine", false); err != nil || r.Releases != 2 || r.Known != 0 || len(r.Missed) > 0 {
 				t.Fatalf("%+v, %v", r, err)
 			}
-			if r, err := transfer.Import(t.Context(), source, to, "Mine"); err != nil || r.Releases != 0 || r.Known != 2 || len(r.Missed) > 0 {
+			if r, err := transfer.Import(t.Context(), source, to, "Mine", false); err != nil || r.Releases != 0 || r.Known != 2 || len(r.Missed) > 0 {
 				t.Errorf("again: %+v, %v", r, err)
 			}
 			got, err := to.Read(t.Context(), "Mine")

@@ -186,9 +186,10 @@ func (r *Result) miss(format string, args ...any) {
 	r.Missed = append(r.Missed, fmt.Sprintf(format, args...))
 }
 
-// Import brings what a source has to a server of ours. Run again, it brings what is new. What fails is told in the
-// result and the rest goes on.
-func Import(ctx context.Context, from Source, to *Server, app string) (out Result, err error) {
+// Import brings what a source has to a server of ours. Run again, it brings what is new. What fails is told in the result
+// and the rest goes on; but labels only rise, so what comes after a release that failed waits for it, unless skip leaves
+// it out for good.
+func Import(ctx context.Context, from Source, to *Server, app string, skip bool) (out Result, err error) {
 	doc, err := from.Read(ctx, app)
 	if err != nil {
 		return out, err
@@ -212,7 +213,7 @@ func Import(ctx context.Context, from Source, to *Server, app string) (out Resul
 		}
 		out.Apps++
 		for _, d := range a.Deployments {
-			if err := importDeployment(ctx, from, to, a.Name, d, there, &out); err != nil {
+			if err := importDeployment(ctx, from, to, a.Name, d, there, skip, &out); err != nil {
 				return out, err
 			}
 		}
@@ -220,7 +221,7 @@ func Import(ctx context.Context, from Source, to *Server, app string) (out Resul
 	return out, nil
 }
 
-func importDeployment(ctx context.Context, from Source, to *Server, app string, d Deployment, there App, out *Result) error {
+func importDeployment(ctx context.Context, from Source, to *Server, app string, d Deployment, there App, skip bool, out *Result) error {
 	var known *Deployment
 	for i := range there.Deployments {
 		if there.Deployments[i].Name == d.Name {
@@ -245,7 +246,7 @@ func importDeployment(ctx context.Context, from Source, to *Server, app string, 
 			labels[r.Label] = r.PackageHash
 		}
 	}
-	for _, r := range d.History {
+	for i, r := range d.History {
 		if hash, is := labels[r.Label]; is && hash == r.PackageHash {
 			out.Known++
 			continue
@@ -255,6 +256,10 @@ func importDeployment(ctx context.Context, from Source, to *Server, app string, 
 				return ctx.Err()
 			}
 			out.miss("%s %s %s: %v", app, d.Name, r.Label, err)
+			if rest := len(d.History) - i - 1; rest > 0 && !skip {
+				out.miss("%s %s: %d releases after %s, which wait for it", app, d.Name, rest, r.Label)
+				return nil
+			}
 			continue
 		}
 		out.Releases++
