@@ -76,7 +76,10 @@ export interface Options {
   delta?: Delta;
 }
 
-/** Called one at a time; they must not call the client and wait for it. All may be missing. */
+/**
+ * All may be missing. prompt is asked one at a time, and checks go on while it is open. onDataRollback is waited for: it must
+ * not call the client and wait for that in turn.
+ */
 export interface Hooks {
   /** Asks the user whether to apply a staged update now. The answer does not matter when it is mandatory. */
   prompt?(offer: Offer): Promise<boolean> | boolean;
@@ -222,7 +225,7 @@ export interface Status {
 }
 
 export interface Failure {
-  stage: "check" | "fetch" | "stage" | "start" | "report";
+  stage: "check" | "fetch" | "stage" | "start";
   package?: string;
   reason: Reason;
   error: unknown;
@@ -255,18 +258,24 @@ export interface Client {
   check(): Promise<Checked>;
   /** Downloads and stages what the last check offered; checks first when there was none. */
   fetch(packages?: string[]): Promise<Updated>;
-  /** check and fetch. What is staged runs after the next cold start. */
+  /**
+   * check and fetch. What is staged runs after the next cold start. Rejects when anything failed; packages that did not are
+   * staged all the same, and told by "ready".
+   */
   update(packages?: string[]): Promise<Updated>;
   /** A cold start of the whole app: may switch to what is staged. Works without a network and a writable disk. */
   start(): Promise<Launch>;
   /** Confirms the launch with this token; a stale one is refused. */
   confirm(token: string): Promise<void>;
-  /** The host's own way back: to a release that is held, or to the embedded one. */
+  /**
+   * The host's own way back: to a release that is held, or to the embedded one. The next check offers again what the server
+   * means for this device. Rejects with a NotFound when the device does not hold it.
+   */
   rollback(pkg: string, to?: Digest): Promise<void>;
   status(): Status;
   /** Any push: JSON {"spread": seconds, "epoch"} or anything else makes run check soon. */
   wake(payload?: string): void;
-  /** Opens the page of one package. block: ms to wait for its update first; else it updates behind. */
+  /** Opens the page of one package, or of the whole app (""). block: ms to wait for its update first; else it updates behind. */
   page(pkg: string, block?: number): Promise<Page>;
   /** Destroys the pages in the background. */
   memoryWarning(): Promise<void>;

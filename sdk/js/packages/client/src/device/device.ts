@@ -46,8 +46,10 @@ export class Device {
   readonly downloads: Downloads;
   readonly turn = new Turns();
   readonly mu = new Turns();
-  /** The host's hooks, one at a time. */
-  private readonly asking = new Turns();
+  /** One question to the user at a time. */
+  readonly asking = new Turns();
+  /** One batch of reports on its way at a time. */
+  readonly sending = new Turns();
   /** Ends with the client. */
   readonly behind = new Stop();
   readonly process: string;
@@ -70,11 +72,15 @@ export class Device {
   states = dict<{ state: State; envelope: Uint8Array }>();
   leases = dict<Lease>();
   pages = dict<LivePage>();
+  /** Manifests of the releases that the last cold start read, by digest. */
+  read = dict<Manifest>();
   /** Called when something was put into the outbox, and when run is woken. */
   onTold?: () => void;
   onWake?: (spread: number) => void;
   /** A wake that came while run was at work: its spread in ms. */
   woken?: number;
+  /** run is running. */
+  runs = false;
 
   private constructor(readonly o: Settled, readonly root: Trust, readonly embeds: Dict<Release>, readonly manifests: Dict<Manifest>) {
     const { host } = o, log = (text: string, error?: unknown) => this.log(text, error);
@@ -162,19 +168,21 @@ export class Device {
     }
   }
 
-  /** Calls one of the host's hooks when no other is being called; what it throws is logged, and the answer undefined. */
-  ask<T>(what: string, hook: () => Promise<T> | T): Promise<T | undefined> {
-    return this.asking.run(hook).catch((e) => {
-      this.log(`${what} failed`, e);
+  /** Calls one of the host's hooks; what it throws is logged, and the answer undefined. */
+  async call<T>(what: string, hook: () => Promise<T> | T): Promise<T | undefined> {
+    try {
+      return await hook();
+    } catch (e) {
+      this.log(`the hook ${what} failed`, e);
       return undefined;
-    });
+    }
   }
 
   /** Tells the host to start again. It is not waited for: a host may close the client in it. */
   restart(change: Change): void {
     this.emit("restart-needed", change);
     const hook = this.o.hooks && this.o.hooks.restart;
-    if (hook) void this.ask("restart", () => hook.call(this.o.hooks, change));
+    if (hook) void this.call("restart", () => hook.call(this.o.hooks, change));
   }
 
   /** Runs work when nobody else checks, fetches or stages. The signal it gets ends with parent and with the client. */
@@ -292,7 +300,7 @@ export class Device {
   private told(e: Event): void {
     this.log(`event: ${e.kind} ${e.package || ""} ${(e.release || "").slice(0, 12)} ${e.reason || ""}`);
     const hook = this.o.hooks && this.o.hooks.onEvent;
-    if (hook) void this.ask("onEvent", () => hook.call(this.o.hooks, e));
+    if (hook) void this.call("onEvent", () => hook.call(this.o.hooks, e));
     if (e.kind === "rolled_back") {
       this.emit("rollback", { package: e.package || "", from: e.release || "", to: e.running || "", reason: (e.reason || "internal") as Refusal["reason"] });
     }

@@ -71,13 +71,16 @@ export async function coldStart(d: Device, key: string, packages: string[]): Pro
     delete d.pages[k];
   }
   let l: Started;
+  d.read = dict();
   try {
     l = await begin(d, key, packages);
   } catch (e) {
     // Whoever holds the directory may have changed what is official.
     if (!d.lock) await d.reload();
+    const reason = classify(e);
     d.log("what is official runs, without a trial", e);
-    l = await describeLaunch(d, key, await untried(d, packages), classify(e));
+    d.emit("failed", { stage: "start", reason, error: e });
+    l = await describeLaunch(d, key, await untried(d, packages), reason);
   }
   await lease(d, l);
   d.pages[key] = { launch: l };
@@ -148,6 +151,7 @@ async function clean(d: Device, digest: Digest): Promise<void> {
     }
   }
   await d.trees.inspect(t);
+  d.read[digest] = t.manifest;
 }
 
 /** Files and folders in a tree that its manifest does not name. */
@@ -177,11 +181,12 @@ async function announce(d: Device, l: machine.Launched): Promise<void> {
     const before = await manifestOf(d, pkg, from), after = await manifestOf(d, pkg, to.digest || "");
     const format = before && before.seq > to.seq && before.data && before.data.writes;
     if (!format || ((after && after.data && after.data.reads) || []).indexOf(format) >= 0) continue;
-    await d.ask("onDataRollback", () => hooks.onDataRollback!({ package: pkg, from, to: to.digest || "", format }));
+    await d.call("onDataRollback", () => hooks.onDataRollback!({ package: pkg, from, to: to.digest || "", format }));
   }
 }
 
 async function manifestOf(d: Device, pkg: string, digest: Digest): Promise<Manifest | undefined> {
+  if (d.read[digest]) return d.read[digest];
   const t = digest ? await d.trees.holding(digest).catch(() => undefined) : undefined;
   return t ? t.manifest : digest && d.embeds[pkg] && d.embeds[pkg].digest === digest ? d.manifests[pkg] : undefined;
 }

@@ -53,13 +53,13 @@ export function metric(d: Device, name: string, value: number | boolean, pkg = d
 
 /** Sends the reports that wait. */
 export function report(d: Device, signal?: Stop): Promise<void> {
-  return sendReports(d.net, {
+  return d.sending.run(() => sendReports(d.net, {
     pending: () => d.body.outbox || [],
     sent: (ids) => d.mu.run(async () => {
       await d.own();
       await d.commit({ ...d.body, outbox: (d.body.outbox || []).filter((e) => !ids.has(e.id)) });
     }),
-  }, { signal, log: (text, e) => d.log(text, e) });
+  }, { signal, log: (text, e) => d.log(text, e) }), signal);
 }
 
 /** Sends reports; what cannot be sent stays. */

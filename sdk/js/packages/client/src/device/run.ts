@@ -10,16 +10,20 @@ import { attempt, offerNow, type Attempt } from "./update.js";
 /** Longest random wait in ms that a push may ask for. */
 const maxSpread = 3600e3;
 
-/** Runs until the answer is called or the client is closed. */
+/** Runs until the answer is called or the client is closed. Once at a time. */
 export function run(d: Device): () => void {
+  if (d.runs) throw new Error("run: it runs already; call what the first call gave before the second one");
   const [stop, unlink] = Stop.under(d.behind);
+  d.runs = true;
   const deaf = d.o.live ? listen({ host: d.o.host, servers: d.net.servers, app: d.o.app, channel: d.channel,
     epoch: () => d.seen().epoch || 0, log: (text, e) => d.log(text, e) }, (data) => wake(d, data)) : () => undefined;
   loop(d, stop).catch((e) => d.ending(e) || stop.aborted || d.log("the loop ended", e));
   return () => {
+    if (stop.aborted) return;
     deaf();
     unlink();
     stop.abort();
+    d.runs = false;
   };
 }
 

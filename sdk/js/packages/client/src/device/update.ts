@@ -191,18 +191,20 @@ async function stageSet(d: Device, set: Ready): Promise<Offer[]> {
 }
 
 /** Asks the host to start again where the apply mode says so: at once, or when the user agrees. */
-export async function offerNow(d: Device, staged: Offer[]): Promise<void> {
-  const now: Offer[] = [], hooks = d.o.hooks || {};
-  for (const o of staged) {
-    if (o.leaving || o.apply.mode === "immediate") now.push(o);
-    else if (o.apply.mode === "prompt" && hooks.prompt) {
-      const agreed = await d.ask("prompt", () => hooks.prompt!(o));
-      if (agreed || o.apply.mandatory) now.push(o);
-      else d.log(`update ${o.release.version} of ${o.package} declined: it applies at the next cold start`);
+export function offerNow(d: Device, staged: Offer[]): Promise<void> {
+  return d.asking.run(async () => {
+    const now: Offer[] = [], hooks = d.o.hooks || {};
+    for (const o of staged) {
+      if (o.leaving || o.apply.mode === "immediate") now.push(o);
+      else if (o.apply.mode === "prompt" && hooks.prompt) {
+        const agreed = await d.call("prompt", () => hooks.prompt!(o));
+        if (agreed || o.apply.mandatory) now.push(o);
+        else d.log(`update ${o.release.version} of ${o.package} declined: it applies at the next cold start`);
+      }
     }
-  }
-  const change: Change = { packages: now.map((o) => o.package), reason: "new_release", offers: now };
-  if (now.length > 0 && !d.behind.aborted) d.restart(change);
+    const change: Change = { packages: now.map((o) => o.package), reason: "new_release", offers: now };
+    if (now.length > 0 && !d.behind.aborted) d.restart(change);
+  });
 }
 
 /** Blocks a start while an update of critical priority is known but not staged, at most as long as it says. */

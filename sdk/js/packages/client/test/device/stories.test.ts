@@ -179,6 +179,22 @@ test("apply modes: prompt asks, mandatory does not care for the answer, immediat
   assert.equal(asked.length, 2);
 });
 
+test("while the user is asked, checks go on, and what must be left is left", async () => {
+  const app = new App(), [one] = await installed(app, "1.0.0"), changes: Change[] = [], two = app.shop.release("2.0.0", { "index.json": "2" });
+  let answer: (yes: boolean) => void = () => undefined;
+  const client = await app.process({ hooks: { prompt: () => new Promise((done) => (answer = done)), restart: (c) => void changes.push(c) } });
+  await client.start();
+  app.offerMain(two, { apply: { mode: "prompt" } });
+  const staged = new Promise((done) => void client.on("ready", done)), updating = client.update();
+  await staged;
+  app.offer({ main: { withdrawn: [one.ref.digest, two.ref.digest] } });
+  assert.equal((await client.check()).answers.main.verdict, "rollback");
+  assert.deepEqual(changes.map((c) => c.reason), ["withdrawn"]);
+  answer(false);
+  assert.equal((await updating).staged[0].release.version, "2.0.0");
+  assert.equal(changes.length, 1);
+});
+
 test("low priority waits while the network costs money; critical holds up a start, but not for ever", async () => {
   const app = new App(), one = app.shop.release("1.0.0", { "index.json": "1" });
   app.offerMain(one, { apply: { priority: "low" } });
@@ -238,6 +254,7 @@ test("run: at once, on the timer, on a wake and after a failure; reports go out 
   app.offerMain(two);
   await pass(100e3);
   assert.equal(client.status().packages.main.staged?.version, "2.0.0", "a failed check is repeated sooner than the timer says");
+  assert.throws(() => client.run(), /runs already/);
   stop();
   const ended = states();
   await pass(3600e3);
