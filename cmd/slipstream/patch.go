@@ -53,7 +53,8 @@ type patchAnswer struct {
 	Sealed    string            `json:"sealed,omitempty"`
 	Release   slipstream.Digest `json:"release,omitempty"` // by the publisher's signature
 	Increment bool              `json:"increment,omitempty"`
-	Bytes     int64             `json:"bytes,omitempty"` // that came over the network
+	Bytes     int64             `json:"bytes,omitempty"`   // that came over the network
+	Resumed   int64             `json:"resumed,omitempty"` // that an earlier run had kept
 }
 
 // open makes the device of the flags.
@@ -122,7 +123,8 @@ func newPatchFetch(t *tool) *cobra.Command {
 	c := &cobra.Command{
 		Use: "fetch URL", Short: "Ask, download, check and decrypt", Args: exactly(1, "the address of a patch service"),
 		Long: `Fetch asks for a patch, downloads it (by an increment to the current one where the service has one), goes on where a download
-broke off, checks the result and writes it to --out. The only line on standard output is the file's path; nothing when
+broke off, also in an earlier run, checks the result and writes it to --out. What came of a download that did not end stays beside it, as OUT.partial, and the
+next run goes on there with a new link. The only line on standard output is the file's path; nothing when
 there is no patch.
 
 With --root or --app only a patch that the publisher signed is taken; without both the MD5 must do, and a note says so.
@@ -139,6 +141,7 @@ With --patch-key the patch is decrypted; --sealed keeps the file as it came, whi
 			if err != nil {
 				return err
 			}
+			d.Partial = f.output + ".partial"
 			u, err := d.Fetch(c.Context())
 			if err != nil {
 				return err
@@ -146,7 +149,7 @@ With --patch-key the patch is decrypted; --sealed keeps the file as it came, whi
 			if u == nil {
 				return t.print(patchAnswer{}, func(io.Writer) { fmt.Fprintln(t.stderr, "No update") })
 			}
-			out := patchAnswer{Answer: u.Answer, File: f.output, Sealed: f.sealed, Release: u.Release, Increment: u.Increase, Bytes: u.Bytes}
+			out := patchAnswer{Answer: u.Answer, File: f.output, Sealed: f.sealed, Release: u.Release, Increment: u.Increase, Bytes: u.Bytes, Resumed: u.Resumed}
 			if err := atomicfile.Write(f.output, u.Plain, 0o644); err != nil {
 				return fmt.Errorf("write patch: %w", err)
 			}
@@ -157,6 +160,9 @@ With --patch-key the patch is decrypted; --sealed keeps the file as it came, whi
 			}
 			return t.print(out, func(w io.Writer) {
 				fmt.Fprintf(t.stderr, "Patch for version %s, %s over the network\n", u.Answer.Version, formatBytes(u.Bytes))
+				if u.Resumed > 0 {
+					fmt.Fprintf(t.stderr, "%s of it were here from an earlier run\n", formatBytes(u.Resumed))
+				}
 				fmt.Fprintln(w, f.output)
 			})
 		},

@@ -14,7 +14,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,7 +32,8 @@ const (
 	// MaxPatch bounds a patch, in bytes.
 	MaxPatch = 64 << 20
 	timeout  = 30 * time.Second
-	tries    = 4 // of a download that breaks off
+	tries    = 4  // of a download, without a byte more
+	requests = 64 // of a download, at most
 )
 
 // Device is one app installation. URL and Version are needed.
@@ -49,8 +49,11 @@ type Device struct {
 	// Trust is the root that the app shipped; with it only a patch that the publisher signed is taken. nil goes by the MD5.
 	Trust *sign.Trust
 	// Key opens encrypted patches: 32 bytes, held by the app; nil takes them as they are.
-	Key    []byte
-	Client *http.Client // nil means http.DefaultClient
+	Key []byte
+	// Partial is a file that keeps what came of a download until it is whole, so that a later Fetch goes on there; a second
+	// one beside it, with .json at its end, says of what. "" keeps nothing.
+	Partial string
+	Client  *http.Client // nil means http.DefaultClient
 }
 
 // Answer is what the service says. Fields besides the first three are this server's own.
@@ -78,6 +81,7 @@ type Update struct {
 	Plain    []byte            // what to run
 	Release  slipstream.Digest // by the publisher's signature, "" without one
 	Bytes    int64             // that came over the network
+	Resumed  int64             // bytes that an earlier Fetch had kept
 	Increase bool              // it came as an increment
 }
 
@@ -146,31 +150,22 @@ func (d *Device) Fetch(ctx context.Context) (*Update, error) {
 		return nil, err
 	}
 	u := &Update{Answer: a}
-	whole := a.URL
-	if a.Patch != nil && a.Patch.Format == "bsdiff" && d.Patch != nil && a.SHA256 != "" && a.Size > 0 && a.Size <= MaxPatch {
-		patch, _, err := d.download(ctx, a.Patch.URL, u, nil)
+	d.increment(ctx, u)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if u.Patch == nil {
+		err = d.whole(ctx, u)
+	} else {
+		manifest := ""
+		if d.Trust != nil { // the signed manifest goes along with the whole patch
+			manifest, err = d.manifest(ctx, a.URL)
+		}
 		if err == nil {
-			var out bytes.Buffer
-			err = bsdiff.Apply(ctx, &out, bytes.NewReader(d.Patch), int64(len(d.Patch)), bytes.NewReader(patch), int64(len(patch)), a.Size)
-			if sum := sha256.Sum256(out.Bytes()); err == nil && hex.EncodeToString(sum[:]) == a.SHA256 {
-				u.Patch, u.Increase = out.Bytes(), true
-			}
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			err = d.verify(u, manifest)
 		}
 	}
-	manifest := ""
-	if u.Patch == nil || d.Trust != nil { // the signed manifest goes along with the whole patch
-		if u.Patch == nil {
-			if u.Patch, manifest, err = d.download(ctx, whole, u, d.renew(a)); err != nil {
-				return nil, err
-			}
-		} else if manifest, err = d.manifest(ctx, whole); err != nil {
-			return nil, err
-		}
-	}
-	if err := d.verify(u, manifest); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	u.Plain = u.Patch
@@ -180,6 +175,23 @@ func (d *Device) Fetch(ctx context.Context) (*Update, error) {
 		}
 	}
 	return u, nil
+}
+
+// increment makes the patch from the current one, if the service has the way and it leads to what was promised.
+func (d *Device) increment(ctx context.Context, u *Update) {
+	a := u.Answer
+	if a.Patch == nil || a.Patch.Format != "bsdiff" || d.Patch == nil || a.SHA256 == "" || a.Size <= 0 || a.Size > MaxPatch {
+		return
+	}
+	step := pending{}
+	if _, err := d.download(ctx, a.Patch.URL, &step, u, nil); err != nil {
+		return
+	}
+	var out bytes.Buffer
+	err := bsdiff.Apply(ctx, &out, bytes.NewReader(d.Patch), int64(len(d.Patch)), bytes.NewReader(step.have), int64(len(step.have)), a.Size)
+	if sum := sha256.Sum256(out.Bytes()); err == nil && hex.EncodeToString(sum[:]) == a.SHA256 {
+		u.Patch, u.Increase = out.Bytes(), true
+	}
 }
 
 // verify accepts a patch by the publisher's signature where a root is known, else by the MD5 where the server names one.
@@ -237,93 +249,6 @@ func (d *Device) manifest(ctx context.Context, link string) (string, error) {
 		return "", fmt.Errorf("ask for the manifest: %w", err)
 	}
 	return res.Header.Get("X-Slipstream-Manifest"), res.Body.Close()
-}
-
-// renew asks for another link to the patch that was promised.
-func (d *Device) renew(promised Answer) func(ctx context.Context) (string, error) {
-	return func(ctx context.Context) (string, error) {
-		a, err := d.Check(ctx)
-		if err == nil && (!a.Update || a.MD5 != promised.MD5) {
-			err = errors.New("the service offers another patch meanwhile")
-		}
-		return a.URL, err
-	}
-}
-
-// download follows a link, and goes on where it broke off. When the link is over meanwhile, renew, if there is one, gives
-// the next.
-func (d *Device) download(ctx context.Context, link string, u *Update, renew func(ctx context.Context) (string, error)) (_ []byte, manifest string, err error) {
-	to, err := d.resolve(link)
-	if err != nil {
-		return nil, "", err
-	}
-	var have []byte
-	var etag string
-	for range tries {
-		var more bool
-		have, etag, manifest, more, err = d.once(ctx, to, have, etag, u)
-		if errors.Is(err, errLink) && renew != nil {
-			if link, err = renew(ctx); err == nil {
-				to, err = d.resolve(link)
-			}
-			if err != nil {
-				return nil, "", fmt.Errorf("ask for another link: %w", err)
-			}
-			err, renew = errLink, nil
-			continue
-		}
-		if err == nil || !more || ctx.Err() != nil {
-			return have, manifest, err
-		}
-	}
-	return nil, "", err
-}
-
-// errLink says that a link leads nowhere any more.
-var errLink = errors.New("the link is over")
-
-var errTooLarge = errors.New("the patch is larger than allowed")
-
-// once makes one request; more says that it is worth another.
-func (d *Device) once(ctx context.Context, to string, have []byte, etag string, u *Update) (_ []byte, _, manifest string, more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, to, nil)
-	if err != nil {
-		return have, etag, "", false, fmt.Errorf("download: %w", err)
-	}
-	if len(have) > 0 && etag != "" {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", len(have)))
-		req.Header.Set("If-Range", etag)
-	}
-	res, err := d.client().Do(req)
-	if err != nil {
-		return have, etag, "", true, fmt.Errorf("download: %w", err)
-	}
-	defer res.Body.Close() // only read from
-	manifest = res.Header.Get("X-Slipstream-Manifest")
-	switch {
-	case res.StatusCode == http.StatusOK:
-		have = have[:0]
-	case res.StatusCode == http.StatusPartialContent && strings.HasPrefix(res.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", len(have))):
-	default:
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 200))
-		err := fmt.Errorf("download: the service answered %d %s", res.StatusCode, text)
-		if res.StatusCode == http.StatusForbidden || res.StatusCode == http.StatusNotFound {
-			err = fmt.Errorf("%w: %w", errLink, err)
-		}
-		return have, etag, manifest, false, err
-	}
-	b, err := io.ReadAll(io.LimitReader(res.Body, MaxPatch+1-int64(len(have))))
-	u.Bytes += int64(len(b))
-	have = append(have, b...)
-	if len(have) > MaxPatch {
-		return nil, "", "", false, errTooLarge
-	}
-	if err != nil {
-		return have, res.Header.Get("Etag"), manifest, true, fmt.Errorf("download: %w", err)
-	}
-	return have, etag, manifest, false, nil
 }
 
 // KeySize is the size of a key of Encrypt and Decrypt, in bytes.

@@ -24,6 +24,7 @@ type service struct {
 	url        string
 	trust      *sign.Trust
 	increments *ocrunner.Increments
+	patches    http.Handler
 	spoil      func(w http.ResponseWriter, r *http.Request) bool
 }
 
@@ -34,6 +35,7 @@ func newService(t *testing.T) *service {
 	s.increments = ocrunner.NewIncrements(s.Keeper.Catalogue, s.Store, s.Blobs, nil)
 	patches := ocrunner.New(ocrunner.Config{Catalogue: s.Keeper.Catalogue, Decider: s.Devices, Bytes: s.Devices.Handler(), Increments: s.increments,
 		Tokens: ocrunner.NewTokens(bytes.Repeat([]byte{5}, 32), s.Store, nil, nil)})
+	s.patches = patches
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.spoil == nil || !s.spoil(w, r) {
 			patches.ServeHTTP(w, r)
