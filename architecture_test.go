@@ -77,7 +77,7 @@ var edges = map[string][]string{
 	"protocol/easyclick":         {"", "decide", "store", "blob", "protocol", "internal/httpx"},
 	"protocol/easyclick/device":  {""},
 	"protocol/ocrunner":          {"", "decide", "publish/delta/bsdiff", "store", "blob", "protocol"},
-	"protocol/ocrunner/device":   {"", "sign", "publish/delta/bsdiff"},
+	"protocol/ocrunner/device":   {"", "sign", "publish/delta/bsdiff", "internal/atomicfile"},
 	"protocol/protocoltest":      {"", "sign", "store", "store/sqlite", "blob", "blob/mem", "rollout", "report", "deliver", "protocol"},
 
 	"halt/watch": {"", "halt", "rollout", "store"},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/protocol"
 	"github.com/slipstream-ota/slipstream/protocol/easyclick"
 	"github.com/slipstream-ota/slipstream/protocol/protocoltest"
 	"github.com/slipstream-ota/slipstream/rollout"
@@ -180,5 +181,51 @@ func TestATimeoutBelowTheMinimumIsRaised(t *testing.T) {
 	u := &Updater{Config: Config{UpdateURL: server.URL, Version: "1", Timeout: 1}, Dir: t.TempDir()}
 	if !u.UpdateReq(t.Context(), Request{}) {
 		t.Error(u.ErrorMsg())
+	}
+}
+
+// TestWhoIsSlowedDownKeepsTheScript: a device whose network asks for many unknown apps gets 429 with an empty body, which
+// its client takes for no update; and a device of a known app there is answered as ever.
+func TestWhoIsSlowedDownKeepsTheScript(t *testing.T) {
+	t.Parallel()
+	w := protocoltest.New(t, easyclick.Protocol{})
+	w.Enable("")
+	w.Publish(protocoltest.Release{Version: "1.1.0", Files: map[string]string{"main.iec": "script"}, Offer: &rollout.Offer{Channel: "production", To: slipstream.FullShare}})
+	patient := easyclick.New(easyclick.Config{Catalogue: w.Keeper.Catalogue, Decider: w.Devices, Bytes: w.Devices.Handler(), BaseURL: protocoltest.BaseURL,
+		Clock: func() time.Time { return w.Now }})
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		r.RemoteAddr = "203.0.113.9:4711" // this machine itself is not limited
+		patient.ServeHTTP(rw, r)
+	}))
+	defer server.Close()
+	ask := func(app string) (*Updater, bool) {
+		u := &Updater{Config: Config{UpdateURL: server.URL + "/easyclick/" + app + "/production/update", Version: "1.0.0"}, Dir: t.TempDir(), Client: server.Client()}
+		return u, u.UpdateReq(t.Context(), Request{})
+	}
+	codes := map[int]int{}
+	for i := range protocol.MissBurst + 5 {
+		res, err := server.Client().Get(fmt.Sprintf("%s/easyclick/unknown-%d/production/update?version=1.0.0", server.URL, i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || len(body) > 0 {
+			t.Errorf("an unknown app is answered with %q, %v", body, err)
+		}
+		if res.StatusCode == http.StatusTooManyRequests && res.Header.Get("Retry-After") == "" {
+			t.Error("429 does not say how long to wait")
+		}
+		codes[res.StatusCode]++
+	}
+	if codes[http.StatusNotFound] != protocol.MissBurst || codes[http.StatusTooManyRequests] != 5 {
+		t.Errorf("answers %v", codes)
+	}
+	u, found := ask("unknown")
+	if found || u.UpdateResp() != "" || !strings.Contains(u.ErrorMsg(), "429") || u.UpdateDownload(t.Context()) != "" {
+		t.Errorf("who is slowed down: found %v, answer %q, %s", found, u.UpdateResp(), u.ErrorMsg())
+	}
+	if u, found := ask("shop"); !found {
+		t.Errorf("a known app from there: %s", u.ErrorMsg())
 	}
 }
