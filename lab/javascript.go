@@ -49,13 +49,13 @@ func startNode(ctx context.Context, env Env) (*driver.Program, error) {
 	return driver.NewProgram(ctx, io.Discard, "node", filepath.Join(env.Source, nodeDriver))
 }
 
-// attacksJavaScript does to the client in JavaScript what attacks does to the one in Go.
+// attacksJavaScript does to the client in JavaScript what attacks and bodies do to the one in Go.
 func attacksJavaScript() Proof {
 	const some = 15
 	return Proof{
 		Name:  "attacks (JavaScript)",
 		Claim: "the same attacks come to nothing on the client in JavaScript, with the same reasons",
-		Quick: 60 * time.Second, Full: 20 * time.Minute,
+		Quick: 60 * time.Second, Full: 30 * time.Minute,
 		Needs: []Need{NeedProcesses(), needNode()},
 		Run: func(ctx context.Context, env Env) (Result, error) {
 			most := 0
@@ -63,8 +63,13 @@ func attacksJavaScript() Proof {
 				most = some
 			}
 			cases := chosen(env, most)
+			detail := counted(cases) + ", on a real disk"
+			if !env.Quick {
+				bodies := siege.Bodies()
+				cases, detail = append(cases, bodies...), fmt.Sprintf("%s; %d bodies", detail, len(bodies))
+			}
 			out, err := siege.Storm(ctx, cases, attackers(), func(ctx context.Context) (driver.Driver, error) { return startNode(ctx, env) }, filepath.Join(env.Dir, "devices"))
-			return told(out, counted(cases)+", on a real disk"), err
+			return told(out, detail), err
 		},
 	}
 }

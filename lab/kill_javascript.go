@@ -15,7 +15,7 @@ import (
 
 // killJavaScript kills the client in JavaScript while it updates, starts and confirms.
 func killJavaScript() Proof {
-	const some, all = 6, 300
+	const some, all = 6, 100
 	return Proof{
 		Name:  "kill -9 (JavaScript)",
 		Claim: "after any kill the client in JavaScript runs exactly one whole signed release, no anchor falls, and it reaches the newest",
