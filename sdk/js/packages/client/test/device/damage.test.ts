@@ -103,6 +103,16 @@ test("a full disk: what is official runs, an update fails as disk_full, and work
   assert.equal(await whole(client, await client.start(), [three]), "3.0.0");
 });
 
+test("a disk that never took anything: embedded runs, and a check says why it cannot act", async () => {
+  const app = new App();
+  app.offerMain(app.shop.release("1.0.0", { "index.json": "one" }));
+  app.disk.limit = 0;
+  const client = await app.process(), launch = await client.start();
+  assert.equal(await whole(client, launch, []), "embedded");
+  assert.deepEqual([launch.token, launch.reason], ["", "disk_full"]);
+  await assert.rejects(app.run(client.check()), refusedAs("disk_full"));
+});
+
 test("a second tab: it runs what is official, changes nothing, and takes over when the first is gone", async () => {
   const { app, two } = await device(), three = app.shop.release("3.0.0", { "index.json": "three" });
   app.offerMain(three);

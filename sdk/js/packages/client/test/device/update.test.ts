@@ -86,3 +86,44 @@ test("a stale token is refused", async (t) => {
   await client.confirm(second.token);
   await assert.rejects(client.confirm("made up"), refusedAs("stale_token"));
 });
+
+test("a private rollout is seen by those alone who ask for a decision", async (t) => {
+  const server = await realServer(t);
+  if (!server) return;
+  server.publish("1.0.0", { "index.json": "one" }, "--private");
+  const plain = phoneOf(server), asks = phoneOf(server, { decisions: true });
+  t.after(() => (plain.kill(), asks.kill()));
+  assert.equal((await (await plain.open()).check()).answers.main.reason, "no_release");
+  let client = await asks.open();
+  const updated = await client.update();
+  assert.deepEqual([updated.decision, updated.staged[0]?.release.version], [true, "1.0.0"]);
+  client = await asks.open();
+  await (await client.start()).confirm();
+  assert.equal((await client.check()).answers.main.reason, "up_to_date");
+});
+
+test("a rollout for the first one device takes one, and keeps its word to it", async (t) => {
+  const server = await realServer(t);
+  if (!server) return;
+  server.publish("1.0.0", { "index.json": "one" }, "--cap", "1");
+  const first = phoneOf(server), second = phoneOf(server);
+  t.after(() => (first.kill(), second.kill()));
+  assert.equal((await (await first.open()).update()).staged.length, 1);
+  const late = await second.open();
+  assert.equal((await late.update()).answers.main.reason, "grant_needed");
+  assert.equal((await (await first.open()).check()).answers.main.verdict, "update");
+});
+
+test("a device whose clock is days ahead takes a fresh decision instead of a state that looks expired", async (t) => {
+  const server = await realServer(t);
+  if (!server) return;
+  server.publish("1.0.0", { "index.json": "one" });
+  const phone = phoneOf(server);
+  t.after(() => phone.kill());
+  phone.skew = 3 * 24 * 3600e3;
+  let client = await phone.open();
+  const updated = await client.update();
+  assert.deepEqual([updated.decision, updated.staged[0]?.release.version], [true, "1.0.0"]);
+  client = await phone.open();
+  assert.equal(await shown(client, await client.start()), "one");
+});
