@@ -28,7 +28,8 @@ export function draw(path, data = {}) {
     set: (next) => drawn.setData(next),
     on: (event, then) => drawn.addEventListener(event, (e) => then(e.detail)),
     async tap(selector) {
-      drawn.querySelector(selector)?.dispatchEvent("tap");
+      // "a >>> b" is b inside the component a.
+      selector.split(" >>> ").reduce((within, one) => within?.querySelector(one), drawn)?.dispatchEvent("tap");
       await new Promise((done) => setTimeout(done, 20));
     },
     gone: () => drawn.detach(),

@@ -23,7 +23,7 @@ async function main() {
     const disk = new MemoryDisk(USER_LIMIT);
     const phone = new Phone({
       platform: (options) => memoryPlatform({ disk, fetch, ...options }),
-      config: { app: "shop", servers: [server.url], root: readFileSync(root, "utf8"), runtime: "3.1.0" },
+      config: { app: "shop", channel: "production", servers: [server.url], root: readFileSync(root, "utf8"), runtime: "3.1.0" },
     });
 
     say("The first start, nothing is published: the release inside the mini-program.");

@@ -23,7 +23,7 @@ async function openShop(wx, config, show) {
   const host = await miniProgramHost({ api: wx });
   for (const lack of host.lacks) console.info("lacks", lack.capability, "-", lack.effect);
   const client = await createClient({
-    host, delta, app: config.app, servers: config.servers, root: bytesOf(config.root), runtime: config.runtime,
+    host, delta, app: config.app, channel: config.channel, servers: config.servers, root: bytesOf(config.root), runtime: config.runtime,
     packages: ["main", "config"], embedded: { main: embedded(wx.getFileSystemManager()) }, hooks: { log },
   });
   // Switches come into force as soon as they are here, without a start.

@@ -1,8 +1,8 @@
 // What all containers share: which release they are for, in which order contents come, and how those reach the disk. No
 // file is written beyond its signed size, and what is made has its signed hash.
 
+import { utf8 } from "../verify/bytes.js";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { utf8ToBytes } from "@noble/hashes/utils.js";
 import type { Delta, DeltaSink } from "../device/api.js";
 import type { File } from "../words/documents.js";
 import { Refusal } from "../words/reasons.js";
@@ -66,7 +66,7 @@ function extension(path: string): string {
 /** Compares by UTF-8 bytes, which is not the order of UTF-16. */
 function compare(a: string, b: string): number {
   if (a === b) return 0;
-  const x = utf8ToBytes(a), y = utf8ToBytes(b);
+  const x = utf8(a), y = utf8(b);
   for (let i = 0; i < x.length && i < y.length; i++) {
     if (x[i] !== y[i]) return x[i] - y[i];
   }
@@ -75,7 +75,7 @@ function compare(a: string, b: string): number {
 
 function tag(files: File[]): Uint8Array {
   const h = sha256.create();
-  for (const f of files) h.update(utf8ToBytes(`${f.path}\0${f.size}\0${f.sha256}\n`));
+  for (const f of files) h.update(utf8(`${f.path}\0${f.size}\0${f.sha256}\n`));
   return h.digest().subarray(0, 8);
 }
 

@@ -158,7 +158,7 @@ class Manager implements UpdateManager {
   }
 
   check(): Promise<CheckForUpdate> {
-    this.asking = this.asking ?? this.ask().then((res) => ((this.asking = undefined), res));
+    this.asking = this.asking ?? Promise.resolve().then(() => this.ask()).then((res) => ((this.asking = undefined), res));
     return this.asking;
   }
 
@@ -200,8 +200,9 @@ class Manager implements UpdateManager {
     this.state = "ready";
     this.failed.last = undefined;
     if (name === this.told) return;
+    // The order that listeners know: a check comes before what it found, and is told once.
+    if (this.asking && !this.checked.last?.res.hasUpdate) return void this.asking.then(() => this.staged(offers));
     this.told = name;
-    // The order that listeners know: a check comes before what it found.
     if (!this.checked.last?.res.hasUpdate) this.checked.tell({ hasUpdate: true, offers });
     this.ready.tell({ offers });
     this.prompt(offers);

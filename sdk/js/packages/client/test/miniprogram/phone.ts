@@ -27,6 +27,7 @@ interface Modal {
 
 /** The example app while it runs. */
 export interface App {
+  content: { base: string; blocks: { image: string }[] };
   shop: { client: Client; settings: Settings; life: Session<never>; update: Updates; wx: object; failed(message: string): Promise<void> };
   onError(message: string): void;
 }

@@ -251,3 +251,18 @@ test("the document's code runs as it stands", async (t) => {
     assert.equal(seen.appUpdated, true);
   });
 });
+
+test("what the client staged by itself during a check is told behind that check, and the check once", async () => {
+  const { device, seen, all, listen } = given();
+  device.offers = [offer()];
+  const { check } = device;
+  device.check = async () => {
+    device.stage(device.offers);
+    await turn();
+    return check.call(device);
+  };
+  listen();
+  await all.launched();
+  await turn();
+  assert.deepEqual(seen, ["check true", "ready"]);
+});
