@@ -212,11 +212,7 @@ func measure(old, new []byte, covers []suffix.Cover) Stats {
 	st := Stats{Covers: len(covers), NewText: int64(len(new))}
 	for _, c := range covers {
 		st.Covered += int64(c.Len)
-		for i, b := range old[c.Old : c.Old+c.Len] {
-			if b != new[c.New+i] {
-				st.Changed++
-			}
-		}
+		st.Changed += int64(differing(old[c.Old:c.Old+c.Len], new[c.New:c.New+c.Len]))
 	}
 	st.NewText -= st.Covered
 	return st

@@ -1,7 +1,6 @@
 package patch
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/slipstream-ota/slipstream/publish/delta/suffix"
@@ -37,13 +36,9 @@ func between(ctx context.Context, old, new []byte) (head, tail int, err error) {
 
 // mostlyAlike says whether seven of eight bytes are the same in two pieces of one length.
 func mostlyAlike(a, b []byte) bool {
-	const step = 64
 	left := len(a) / 8 // that may still differ
-	for i := 0; i < len(a) && left >= 0; i += step {
-		x, y := a[i:min(i+step, len(a))], b[i:min(i+step, len(b))]
-		if !bytes.Equal(x, y) {
-			left -= differing(x, y)
-		}
+	for i := alike(a, b, 0); i < len(a) && left >= 0; i = alike(a, b, i+1) {
+		left--
 	}
 	return left >= 0
 }

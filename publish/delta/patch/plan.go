@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"bytes"
 	"math/bits"
 
 	"github.com/slipstream-ota/slipstream/publish/delta/suffix"
@@ -64,14 +65,25 @@ func prune(old, new []byte, covers []suffix.Cover, price int) []suffix.Cover {
 	return out
 }
 
+// differing counts the places where two pieces of one length differ.
 func differing(a, b []byte) int {
 	n := 0
-	for i, c := range a {
-		if c != b[i] {
-			n++
-		}
+	for i := alike(a, b, 0); i < len(a); i = alike(a, b, i+1) {
+		n++
 	}
 	return n
+}
+
+// alike gives the first place from i on where two pieces of one length differ, or their end.
+func alike(a, b []byte, i int) int {
+	const step = 64
+	for i+step <= len(a) && bytes.Equal(a[i:i+step], b[i:i+step]) {
+		i += step
+	}
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	return i
 }
 
 // jumpCost is roughly what rich takes to begin a cover, in 1/8 bits.

@@ -91,17 +91,16 @@ func encodeSteps(old, new []byte, covers []suffix.Cover) [][]byte {
 // cover appends what differs, until the room is used up, and gives how many bytes it got along.
 func (c *columns) cover(old, new []byte, room int) int {
 	before := len(c.gaps) + len(c.changes)
-	for i, b := range new {
-		if b == old[i] {
-			c.gap++
-			continue
+	for i, last := alike(old, new, 0), 0; ; i, last = alike(old, new, i+1), i+1 {
+		c.gap += i - last
+		if i == len(new) {
+			return i
 		}
 		if len(c.gaps)+len(c.changes)-before+8 > room {
 			return i
 		}
 		c.gaps = binary.AppendUvarint(c.gaps, uint64(c.gap))
-		c.changes = append(c.changes, b-old[i])
+		c.changes = append(c.changes, new[i]-old[i])
 		c.gap = 0
 	}
-	return len(new)
 }
