@@ -68,6 +68,7 @@ type benchPair struct {
 type benchReport struct {
 	Pairs   []*benchPair `json:"pairs"`
 	Startup toolResult   `json:"startup"` // the process alone: doing nothing
+	Missing []string     `json:"missing,omitempty"`
 }
 
 func newDeltaBenchCommand(t *tool) *cobra.Command {
@@ -129,12 +130,14 @@ func (t *tool) deltaBench(ctx context.Context, dir string, f *benchFlags) (_ *be
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	r := &benchReport{Pairs: pairs}
 	r.Startup.Tool = "nothing"
-	if r.Startup.DiffSeconds, r.Startup.DiffMemory, err = medianRun(ctx, []string{self, "version"}, f.runs); err != nil {
+	nothing, err := medianRun(ctx, []string{self, "version"}, max(f.runs, 5))
+	if err != nil {
 		return nil, err
 	}
+	r.Startup.take(nothing, spent{})
 	var tools []deltaTool
 	if !f.toolsOff {
-		tools = foundTools(ctx)
+		tools, r.Missing = foundTools(ctx)
 	}
 	progress, end := t.deltaProgress(false)
 	defer end()
@@ -203,25 +206,25 @@ func (b benchProfile) measure(ctx context.Context, self string, p *benchPair, wo
 	r := toolResult{Tool: b.name}
 	patch, made, out := filepath.Join(work, "ours"), filepath.Join(work, "ours.json"), filepath.Join(work, "made")
 	diff := append([]string{self, "--json", "delta", "diff", p.oldPath, p.newPath, patch, "--force", "--no-verify"}, b.args...)
-	var err error
-	if r.DiffSeconds, r.DiffMemory, err = medianRun(ctx, diff, runs); err == nil {
+	diffed, err := medianRun(ctx, diff, runs)
+	if err == nil {
 		r.Patch, err = innerSize(ctx, diff)
 	}
-	for range runs {
+	var applied []spent
+	for range max(runs, 1) {
 		if err != nil {
 			break
 		}
-		var seconds float64
-		var memory int64
-		seconds, memory, err = medianRun(ctx, []string{self, "--json", "delta", "apply", p.oldPath, patch, out}, 1)
-		if r.ApplySeconds == 0 || seconds < r.ApplySeconds {
-			r.ApplySeconds = seconds
-		}
-		r.ApplyMemory = max(r.ApplyMemory, memory)
+		var one spent
+		one, err = timedRun(ctx, []string{self, "--json", "delta", "apply", p.oldPath, patch, out})
+		applied = append(applied, one)
 		if err == nil {
 			err = sameContent(ctx, p.newPath, out)
 		}
 		err = errors.Join(err, os.RemoveAll(out))
+	}
+	if err == nil {
+		r.take(diffed, medians(applied))
 	}
 	if err = errors.Join(err, removeFiles(patch, made)); err != nil {
 		r.Error = err.Error()

@@ -146,20 +146,7 @@ func (r *benchReport) markdown(w io.Writer) {
 		}
 	}
 
-	fmt.Fprintln(w, "\nTime to make / to apply, seconds")
-	fmt.Fprintln(w)
-	head("pair", names...)
-	r.rows(line, names, func(x toolResult) string { return fmt.Sprintf("%.3f / %.3f", x.DiffSeconds, x.ApplySeconds) })
-	fmt.Fprintf(w, "\nTime to make against bsdiff, geometric mean (pairs): ")
-	for _, name := range names {
-		small, n := r.timeRatio(name, "bsdiff", func(p *benchPair) bool { return p.Old < 5<<20 })
-		large, m := r.timeRatio(name, "bsdiff", func(p *benchPair) bool { return p.Old > 10<<20 })
-		if n+m > 0 && name != "bsdiff" {
-			fmt.Fprintf(w, "%s: below 5 MB %s, above 10 MB %s; ", name, ratioCell(small, n), ratioCell(large, m))
-		}
-	}
-	fmt.Fprintf(w, "the process of ours alone takes %.3f s.\n", r.Startup.DiffSeconds)
-
+	r.times(w, func() { head("pair", names...) }, line, names)
 	fmt.Fprintln(w, "\nPeak memory to make / to apply, MiB")
 	fmt.Fprintln(w)
 	head("pair", names...)
@@ -167,6 +154,9 @@ func (r *benchReport) markdown(w io.Writer) {
 		return fmt.Sprintf("%.0f / %.0f", float64(x.DiffMemory)/(1<<20), float64(x.ApplyMemory)/(1<<20))
 	})
 	fmt.Fprintf(w, "\nThe process of ours alone takes %.0f MiB.\n", float64(r.Startup.DiffMemory)/(1<<20))
+	if len(r.Missing) > 0 {
+		fmt.Fprintf(w, "\nNot on this machine: %s.\n", strings.Join(r.Missing, ", "))
+	}
 	for _, p := range r.Pairs {
 		for _, x := range p.Results {
 			if x.Error != "" {
@@ -176,14 +166,37 @@ func (r *benchReport) markdown(w io.Writer) {
 	}
 }
 
-func (r *benchReport) timeRatio(name, against string, of func(p *benchPair) bool) (float64, int) {
+// times writes what making and applying took, on the clock and of processor time, and that against bsdiff.
+func (r *benchReport) times(w io.Writer, head func(), line func(...string), names []string) {
+	fmt.Fprintln(w, "\nTime to make / to apply, seconds")
+	fmt.Fprintln(w)
+	head()
+	r.rows(line, names, func(x toolResult) string { return fmt.Sprintf("%.3f / %.3f", x.DiffSeconds, x.ApplySeconds) })
+	fmt.Fprintln(w, "\nProcessor time to make / to apply, seconds")
+	fmt.Fprintln(w)
+	head()
+	r.rows(line, names, func(x toolResult) string { return fmt.Sprintf("%.2f / %.3f", x.DiffCPU, x.ApplyCPU) })
+	small, large := func(p *benchPair) bool { return p.Old < 5<<20 }, func(p *benchPair) bool { return p.Old > 10<<20 }
+	fmt.Fprintf(w, "\nProcessor time against bsdiff and bspatch, geometric mean (pairs): ")
+	for _, name := range names {
+		made, n := r.timeRatio(name, "bsdiff", small, func(x toolResult) float64 { return x.DiffCPU })
+		madeLarge, m := r.timeRatio(name, "bsdiff", large, func(x toolResult) float64 { return x.DiffCPU })
+		applied, k := r.timeRatio(name, "bsdiff", small, func(x toolResult) float64 { return x.ApplyCPU })
+		if n+m > 0 && name != "bsdiff" {
+			fmt.Fprintf(w, "%s: below 5 MB %s to make and %s to apply, above 10 MB %s to make; ", name, ratioCell(made, n), ratioCell(applied, k), ratioCell(madeLarge, m))
+		}
+	}
+	fmt.Fprintf(w, "the process of ours alone takes %.3f s, of processor time %.3f s.\n", r.Startup.DiffSeconds, r.Startup.DiffCPU)
+}
+
+func (r *benchReport) timeRatio(name, against string, of func(p *benchPair) bool, value func(toolResult) float64) (float64, int) {
 	return r.mean(of, func(p *benchPair) float64 {
 		x, ok := p.result(name)
 		y, found := p.result(against)
-		if !ok || !found || y.DiffSeconds == 0 {
+		if !ok || !found || value(y) == 0 {
 			return 0
 		}
-		return x.DiffSeconds / y.DiffSeconds
+		return value(x) / value(y)
 	})
 }
 

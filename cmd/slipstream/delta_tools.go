@@ -70,19 +70,24 @@ func zstdWindow(size int64) string {
 	return fmt.Sprint(min(max(bits.Len64(uint64(size)), 10), 31))
 }
 
-// foundTools are those of deltaTools that this machine has.
-func foundTools(ctx context.Context) []deltaTool {
-	return slices.DeleteFunc(deltaTools(), func(d deltaTool) bool {
+// foundTools are those of deltaTools that this machine has, and what it says of the others.
+func foundTools(ctx context.Context) (found []deltaTool, missing []string) {
+	for _, d := range deltaTools() {
 		program := d.diff("", "", "", 0)[0]
 		if _, err := exec.LookPath(program); err != nil {
-			return true
+			missing = append(missing, d.name+" (no "+program+")")
+			continue
 		}
-		if d.needs == "" {
-			return false
+		if d.needs != "" {
+			help, _ := exec.CommandContext(ctx, program, d.usage).CombinedOutput() // some exit with an error after their help
+			if !bytes.Contains(help, []byte(d.needs)) {
+				missing = append(missing, d.name+" ("+program+" without "+d.needs+")")
+				continue
+			}
 		}
-		help, _ := exec.CommandContext(ctx, program, d.usage).CombinedOutput() // some exit with an error after their help
-		return !bytes.Contains(help, []byte(d.needs))
-	})
+		found = append(found, d)
+	}
+	return found, missing
 }
 
 // toolResult is what a tool made of a pair.
@@ -91,6 +96,8 @@ type toolResult struct {
 	Patch        int64   `json:"patch,omitempty"`
 	DiffSeconds  float64 `json:"diffSeconds,omitempty"`
 	ApplySeconds float64 `json:"applySeconds,omitempty"`
+	DiffCPU      float64 `json:"diffCPU,omitempty"` // seconds of processor time, which other programs move less
+	ApplyCPU     float64 `json:"applyCPU,omitempty"`
 	DiffMemory   int64   `json:"diffMemory,omitempty"` // peak, bytes; 0 = not known
 	ApplyMemory  int64   `json:"applyMemory,omitempty"`
 	Error        string  `json:"error,omitempty"`
@@ -108,10 +115,12 @@ func (d deltaTool) measure(ctx context.Context, old, new, dir string, runs int) 
 	size := max(stat(old), stat(new))
 	patch, out := filepath.Join(dir, "patch"), filepath.Join(dir, "out")
 	var err error
-	if r.DiffSeconds, r.DiffMemory, err = medianRun(ctx, d.diff(old, new, patch, size), runs); err == nil {
+	var made, applied spent
+	if made, err = medianRun(ctx, d.diff(old, new, patch, size), runs); err == nil {
 		r.Patch = stat(patch)
-		r.ApplySeconds, r.ApplyMemory, err = medianRun(ctx, d.apply(old, out, patch, size), runs)
+		applied, err = medianRun(ctx, d.apply(old, out, patch, size), runs)
 	}
+	r.take(made, applied)
 	if err == nil {
 		err = sameFiles(new, out)
 	}
@@ -119,6 +128,11 @@ func (d deltaTool) measure(ctx context.Context, old, new, dir string, runs int) 
 		r.Error = err.Error()
 	}
 	return r
+}
+
+func (r *toolResult) take(made, applied spent) {
+	r.DiffSeconds, r.DiffCPU, r.DiffMemory = made.seconds, made.cpu, made.memory
+	r.ApplySeconds, r.ApplyCPU, r.ApplyMemory = applied.seconds, applied.cpu, applied.memory
 }
 
 func removeFiles(paths ...string) error {
@@ -161,42 +175,59 @@ func sameFiles(a, b string) error {
 // longRun is the time above which a run is not repeated.
 const longRun = 5 * time.Second
 
-func medianRun(ctx context.Context, command []string, runs int) (seconds float64, memory int64, err error) {
-	var times []float64
-	for range max(runs, 1) {
-		took, peak, err := timedRun(ctx, command)
+// spent is what a run of a program took.
+type spent struct {
+	seconds, cpu float64 // on the clock, and of processor time
+	memory       int64   // peak, bytes
+}
+
+// medianRun runs a program some times, gives the medians of its times and the largest peak.
+func medianRun(ctx context.Context, command []string, times int) (spent, error) {
+	var all []spent
+	for range max(times, 1) {
+		r, err := timedRun(ctx, command)
 		if err != nil {
-			return 0, 0, err
+			return spent{}, err
 		}
-		times, memory = append(times, took.Seconds()), max(memory, peak)
-		if took > longRun {
+		if all = append(all, r); r.seconds > longRun.Seconds() {
 			break
 		}
 	}
-	slices.SortFunc(times, cmp.Compare)
-	return times[len(times)/2], memory, nil
+	return medians(all), nil
+}
+
+func medians(all []spent) spent {
+	median := func(of func(spent) float64) float64 {
+		slices.SortFunc(all, func(a, b spent) int { return cmp.Compare(of(a), of(b)) })
+		return of(all[len(all)/2])
+	}
+	out := spent{seconds: median(func(r spent) float64 { return r.seconds }), cpu: median(func(r spent) float64 { return r.cpu })}
+	for _, r := range all {
+		out.memory = max(out.memory, r.memory)
+	}
+	return out
 }
 
 // timedRun runs a program and watches its memory.
-func timedRun(ctx context.Context, command []string) (time.Duration, int64, error) {
+func timedRun(ctx context.Context, command []string) (spent, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
-		return 0, 0, err
+		return spent{}, err
 	}
 	ended := make(chan struct{})
 	peak := make(chan int64, 1)
 	go func() { peak <- watchMemory(cmd.Process.Pid, ended) }()
 	err := cmd.Wait()
-	took := time.Since(begin)
+	r := spent{seconds: time.Since(begin).Seconds(), cpu: (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()}
 	close(ended)
-	memory := <-peak
+	r.memory = <-peak
 	if err != nil {
-		return took, memory, fmt.Errorf("%s: %w: %s", command[0], err, strings.TrimSpace(said.String()))
+		return r, fmt.Errorf("%s: %w: %s", command[0], err, strings.TrimSpace(said.String()))
 	}
-	return took, memory, nil
+	return r, nil
 }
 
 // asFile gives path itself when it is a file, else an archive of the folder with fixed metadata, for tools that know
@@ -240,7 +271,8 @@ func againstTools(ctx context.Context, oldPath, newPath string, raw bool) (_ []t
 		return nil, err
 	}
 	var out []toolResult
-	for _, d := range foundTools(ctx) {
+	tools, _ := foundTools(ctx)
+	for _, d := range tools {
 		out = append(out, d.measure(ctx, old, new, dir, 1))
 	}
 	return out, ctx.Err()
