@@ -29,11 +29,7 @@ func newCodepushKeyList(t *tool) *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "List an app's deployments and their keys", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			app, err := t.bundleApp(app)
-			if err != nil {
-				return err
-			}
-			server, err := t.bundleServer()
+			app, server, err := t.bundles(app)
 			if err != nil {
 				return err
 			}
@@ -67,11 +63,7 @@ func newCodepushKeySet(t *tool) *cobra.Command {
 		Long: `Set gives a deployment a key; a deployment that does not exist is made, and its channel with it. Without KEY a new one is
 made. Where an app has keys by platform, a deployment is named CHANNEL@PLATFORM.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			app, err := t.bundleApp(app)
-			if err != nil {
-				return err
-			}
-			server, err := t.bundleServer()
+			app, server, err := t.bundles(app)
 			if err != nil {
 				return err
 			}
@@ -93,10 +85,14 @@ made. Where an app has keys by platform, a deployment is named CHANNEL@PLATFORM.
 	return c
 }
 
-// bundleApp is an app by its own name or by the one that people see, which CodePush's rule for names is wider about.
-func (t *tool) bundleApp(said string) (string, error) {
-	if said != "" {
-		return said, nil
+// bundles are an app and the server that has it, as CodePush's own tool would see them. The app is said by its own name or by
+// the one that people see, which CodePush's rule for names is wider about.
+func (t *tool) bundles(said string) (app string, server *transfer.Server, err error) {
+	if app = said; app == "" {
+		if app, err = t.defaultApp(""); err != nil {
+			return "", nil, err
+		}
 	}
-	return t.defaultApp("")
+	server, err = t.bundleServer()
+	return app, server, err
 }
