@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { writeTable } from "./table.mjs";
 
-const here = dirname(fileURLToPath(import.meta.url)), client = join(here, "packages/client");
+const here = dirname(fileURLToPath(import.meta.url)), client = join(here, "../packages/client");
 
 /** What every host needs to judge documents and to live through a trial. */
 const core = ["verify/trust.js", "decide/decide.js", "trial/machine.js", "trial/group.js"];
