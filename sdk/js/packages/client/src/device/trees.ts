@@ -29,6 +29,8 @@ const hiddenPath = (digest: Digest) => `staging/old-${digest}`;
 
 export class Trees {
   private readonly files: Files;
+  /** Bytes since the last pause: many small files are no reason for many pauses, which browsers make long. */
+  private hashed = 0;
 
   constructor(readonly host: Pick<Host, "files" | "crypto" | "pause">) {
     this.files = host.files;
@@ -122,7 +124,10 @@ export class Trees {
         const b = await source.read(at, Math.min(slice, f.size - at));
         hash.update(b);
         if (give) await give(b);
-        if (pause) await pause.call(this.host);
+        this.hashed += b.length;
+        if (!pause || this.hashed < slice) continue;
+        this.hashed = 0;
+        await pause.call(this.host);
       }
       const got = hex(hash.digest());
       if (got !== f.sha256) throw new Refusal("file_mismatch", `file ${f.path}`, `its hash is ${got.slice(0, 12)}`);

@@ -1,6 +1,7 @@
 // What becomes of releases on a device: tried, confirmed, left, withdrawn, kept together, opened as pages.
 import { test } from "node:test";
 import assert from "node:assert/strict";
+import { contextLocks } from "../../src/hosts/single.js";
 import type { Change, Client, DataRollback, Options } from "../../src/device/api.js";
 import { App, refusedAs, rollout, whole } from "./app.js";
 import { Shop, type Release } from "./shop.js";
@@ -320,4 +321,16 @@ test("trees that nobody can need any more are deleted at a cold start, the ancho
   const trees = app.disk.list("releases").filter((n) => !n.includes("."));
   assert.deepEqual(trees.map((d) => app.version(d)).sort(), ["3.0.0", "4.0.0", "5.0.0", "6.0.0"]);
   assert.ok(app.disk.exists(`releases/${all[5].ref.digest}.manifest.json`));
+});
+
+test("a start lets the host draw between slices of its reading, not between small files", async () => {
+  const app = new App(), small = Object.fromEntries(Array.from({ length: 300 }, (_, n) => [`pages/${n}.json`, `{"page":${n}}`]));
+  app.offerMain(app.shop.release("1.0.0", { "index.json": "x".repeat(1 << 20), ...small }));
+  await app.run((await app.process()).update());
+  await app.process();
+  let pauses = 0;
+  app.host = { ...app.host, pause: async () => void pauses++, locks: contextLocks() };
+  const client = await app.client();
+  assert.equal((await client.start()).packages.main.version, "1.0.0");
+  assert.ok(pauses >= 8 && pauses < 12, `${pauses} pauses for 1 MiB`);
 });
