@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { delta } from "../../src/delta/index.js";
+import { rich } from "../../src/delta/rich.js";
 import { simple } from "../../src/delta/simple.js";
 import type { Delta } from "../../src/device/api.js";
 import { repository } from "../serve.js";
@@ -18,7 +19,7 @@ interface Vectors {
 }
 
 const trees = (m: Record<string, Bytes> | undefined): Tree => Object.fromEntries(Object.entries(m ?? {}).map(([p, b]) => [p, bytes(b)]));
-const entries: Record<string, Delta> = { "./delta": delta, "./delta/simple": simple };
+const entries: Record<string, Delta> = { "./delta": delta, "./delta/simple": simple, "./delta/rich": rich };
 const memory = 16 << 20;
 
 for (const file of readdirSync(join(repository(), "testdata/vectors/containers"))) {
