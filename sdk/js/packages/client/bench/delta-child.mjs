@@ -1,0 +1,59 @@
+// One measurement of delta.mjs, in an engine of its own: applies every container of a folder and compares each file.
+import { createHash } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { brotliCompressSync, brotliDecompressSync, constants, gunzipSync, gzipSync } from "node:zlib";
+import { rich } from "../dist/esm/delta/rich.js";
+
+const [pairDir, oldPath, newPath, runs] = process.argv.slice(2);
+const pair = JSON.parse(readFileSync(join(pairDir, "pair.json"), "utf8"));
+const isFile = statSync(oldPath).isFile();
+const file = (root, path) => readFileSync(isFile ? root : join(root, path));
+const source = (b) => ({ size: b.length, read: async (at, n) => b.subarray(at, at + n), close: async () => {} });
+const base = new Map(pair.from.map((f) => [f.path, file(oldPath, f.path)]));
+const turn = () => new Promise((then) => setImmediate(then));
+
+async function apply(container) {
+  const made = new Map();
+  let longest = 0, last = performance.now();
+  await rich.apply({
+    container: source(container), from: { files: pair.from }, to: { files: pair.to }, memory: 16 << 20,
+    base: async (f) => source(base.get(f.path)),
+    sink: {
+      create: async (f) => { const parts = []; made.set(f.path, parts); return { write: async (b) => { parts.push(b); }, close: async () => {} }; },
+      keep: async (f, old) => { made.set(f.path, [base.get(old.path)]); },
+      duplicate: async (f, of) => { made.set(f.path, made.get(of.path)); },
+    },
+    pause: async () => { longest = Math.max(longest, performance.now() - last); await turn(); last = performance.now(); },
+  });
+  return { made, longest };
+}
+
+const median = (t) => t.slice().sort((a, b) => a - b)[t.length >> 1];
+const out = {};
+for (const c of pair.containers) {
+  if (!rich.can(c.codec, 16 << 20)) continue;
+  const container = new Uint8Array(readFileSync(join(pairDir, c.file)));
+  const times = [], slices = [];
+  for (let i = 0; i < Number(runs); i++) {
+    const start = performance.now();
+    const { made, longest } = await apply(container);
+    times.push(performance.now() - start);
+    slices.push(longest);
+    for (const f of pair.to) {
+      const sum = createHash("sha256");
+      for (const b of made.get(f.path)) sum.update(b);
+      if (sum.digest("hex") !== f.sha256 || !Buffer.concat(made.get(f.path)).equals(file(newPath, f.path))) throw new Error(`${c.codec} gives another ${f.path}`);
+    }
+  }
+  out[c.codec] = { first: times[0], median: median(times), slice: median(slices) };
+}
+const whole = Buffer.concat(pair.to.map((f) => file(newPath, f.path)));
+const natively = (f, b) => median(Array.from({ length: 7 }, () => { const s = performance.now(); f(b); return performance.now() - s; }));
+const brotli = brotliCompressSync(whole, { params: { [constants.BROTLI_PARAM_QUALITY]: 9 } }), gzip = gzipSync(whole, { level: 9 });
+out.brotli = { median: natively(brotliDecompressSync, brotli), size: brotli.length };
+out.gunzip = { median: natively(gunzipSync, gzip), size: gzip.length };
+const sums = new Uint8Array(whole);
+const { sha256 } = await import("@noble/hashes/sha2.js");
+out.hash = { median: natively((b) => sha256(b), sums) };
+console.log(JSON.stringify(out));
