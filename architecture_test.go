@@ -100,6 +100,7 @@ var edges = map[string][]string{
 	"deploy":              {},
 	"scripts/testsummary": {},
 	"scripts/benchreport": {},
+	"scripts/containers":  {"", "publish/delta"},
 }
 
 // outside says what the pure cores and the device library may import from other modules.
