@@ -3,7 +3,9 @@ package protocol
 import (
 	"hash/maphash"
 	"net"
+	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -27,6 +29,16 @@ type Misses struct {
 
 // NewMisses makes an empty table.
 func NewMisses() *Misses { return &Misses{seed: maphash.MakeSeed()} }
+
+// Slow counts a request for what does not exist, and reports whether its network asks too much; then the answer says
+// how long to wait.
+func (m *Misses) Slow(w http.ResponseWriter, r *http.Request, now time.Time) bool {
+	wait := m.Note(r.RemoteAddr, now)
+	if wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+	}
+	return wait > 0
+}
 
 // Note counts one of a peer (host:port) and says how long to wait when there were too many, else 0. This machine and
 // private networks are not limited: behind them stands a proxy, or the operator.

@@ -9,6 +9,7 @@
 package protocol
 
 import (
+	"bytes"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
@@ -129,6 +130,19 @@ func SingleFile(m *slipstream.Manifest) (slipstream.File, error) {
 		}
 	}
 	return slipstream.File{}, slipstream.Invalidf("it has %d files and no entry: these clients take exactly one file", len(m.Files))
+}
+
+// ReadOptions reads the options of an app's switch into to; there says which there are, for whoever has to mend them.
+func ReadOptions(name string, raw json.RawMessage, to any, there string) error {
+	if len(raw) == 0 {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(to); err != nil {
+		return slipstream.Invalidf("options of %s: %v; %s", name, err, there)
+	}
+	return nil
 }
 
 // Checksum reads the file that SingleFile names and gives its MD5 in lower-case hex, by which older clients check a

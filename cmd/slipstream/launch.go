@@ -129,29 +129,22 @@ func (l *launcher) start(ctx context.Context) (*client.Launch, error) {
 
 // await waits for a change; false means that it is time to end.
 func (l *launcher) await(ctx context.Context) bool {
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case s := <-l.signals:
-			if stops(s) {
-				return false
-			}
-		case e := <-l.events:
-			l.tell(e)
-		case r := <-l.control.requests:
-			r.answer <- slipstream.Refuse(slipstream.ReasonStaleToken, "confirm", "no program runs")
-		case <-l.changed:
-			l.drain()
-			return true
-		}
+	ok := l.idle(ctx, l.changed, nil)
+	if ok {
+		l.drain()
 	}
+	return ok
 }
 
 // pause waits before another start after a failure.
 func (l *launcher) pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
+	return l.idle(ctx, nil, timer.C)
+}
+
+// idle waits for one of two channels while no program runs; false means that it is time to end.
+func (l *launcher) idle(ctx context.Context, changed <-chan struct{}, late <-chan time.Time) bool {
 	for {
 		select {
 		case <-ctx.Done():
@@ -164,7 +157,9 @@ func (l *launcher) pause(ctx context.Context, d time.Duration) bool {
 			l.tell(e)
 		case r := <-l.control.requests:
 			r.answer <- slipstream.Refuse(slipstream.ReasonStaleToken, "confirm", "no program runs")
-		case <-timer.C:
+		case <-changed:
+			return true
+		case <-late:
 			return true
 		}
 	}

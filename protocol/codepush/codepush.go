@@ -16,7 +16,6 @@
 package codepush
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"maps"
@@ -70,12 +69,8 @@ func (k Keys) MarshalJSON() ([]byte, error) {
 
 func parseOptions(raw json.RawMessage) (Options, error) {
 	var o Options
-	if len(raw) > 0 {
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&o); err != nil {
-			return o, slipstream.Invalidf(`options of %s: %v; they look like {"deployments":{"production":"KEY"}}; there are deployments, package and signingKey`, Name, err)
-		}
+	if err := protocol.ReadOptions(Name, raw, &o, `they look like {"deployments":{"production":"KEY"}}; there are deployments, package and signingKey`); err != nil {
+		return o, err
 	}
 	if o.Package == "" {
 		o.Package = slipstream.DefaultPackage

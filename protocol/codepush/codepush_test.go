@@ -1,7 +1,6 @@
 package codepush
 
 import (
-	"archive/zip"
 	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
@@ -11,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -174,7 +172,7 @@ func TestParallelReleases(t *testing.T) {
 		seen[e.name], seen[e.Rollout] = true, true
 	}
 	u := w.check("")
-	if got := unzipped(t, w.download(u)); got["CodePush/main.jsbundle"] != "5" {
+	if got := protocoltest.Unzip(t, w.download(u)); got["CodePush/main.jsbundle"] != "5" {
 		t.Errorf("%s holds %v", u.Label, got)
 	}
 }
@@ -247,27 +245,6 @@ func (w *world) download(u updateInfo) []byte {
 	return rec.Body.Bytes()
 }
 
-func unzipped(t testing.TB, b []byte) map[string]string {
-	t.Helper()
-	z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]string{}
-	for _, f := range z.File {
-		r, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[f.Name] = string(text)
-	}
-	return out
-}
-
 func hashOfTexts(files map[string]string) slipstream.Digest {
 	sums := map[string]slipstream.Digest{}
 	for path, text := range files {
@@ -283,7 +260,7 @@ func TestADifferenceGivesThePackage(t *testing.T) {
 	long := strings.Repeat("0123456789 and so on; ", 200)
 	w.release("1.0.0", map[string]string{"index.android.bundle": "one", "assets/kept.txt": long + rand.Text(), "assets/gone.txt": "gone", "a b/ü.txt": "x"})
 	first := w.check("")
-	have := unzipped(t, w.download(first))
+	have := protocoltest.Unzip(t, w.download(first))
 	if hashOfTexts(have) != first.PackageHash {
 		t.Fatalf("the package has hash %s, not %s", hashOfTexts(have), first.PackageHash)
 	}
@@ -293,7 +270,7 @@ func TestADifferenceGivesThePackage(t *testing.T) {
 	if next.PackageSize >= whole.PackageSize || next.PackageHash != whole.PackageHash {
 		t.Fatalf("difference of %d bytes, package of %d", next.PackageSize, whole.PackageSize)
 	}
-	diff := unzipped(t, w.download(next))
+	diff := protocoltest.Unzip(t, w.download(next))
 	var about struct{ DeletedFiles []string }
 	if err := json.Unmarshal([]byte(diff[diffFile]), &about); err != nil || !slices.Equal(about.DeletedFiles, []string{"CodePush/assets/gone.txt"}) {
 		t.Fatalf("%s: %v", diff[diffFile], err)
@@ -419,7 +396,7 @@ func TestASignedAppTakesOnlyWhatIsSigned(t *testing.T) {
 	if !u.IsAvailable || u.PackageHash != "6e36daa2f72fc646998d30ad505d454c23a83da673b9bd57e8a42f7b5010c56b" {
 		t.Fatalf("the signed release: %+v", u)
 	}
-	if got := unzipped(t, w.download(u)); got[signatureFile] != token+"\n" {
+	if got := protocoltest.Unzip(t, w.download(u)); got[signatureFile] != token+"\n" {
 		t.Errorf("the package holds %v", got)
 	}
 	w.release("1.1.0", map[string]string{"main.jsbundle": "2\n"})

@@ -126,8 +126,7 @@ func (s *Server) deployment(w http.ResponseWriter, r *http.Request, ed *edition,
 	if d := ed.byKey[key]; d != nil {
 		return d
 	}
-	if wait := s.unknown.Note(r.RemoteAddr, s.cfg.Clock()); wait > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+	if s.unknown.Slow(w, r, s.cfg.Clock()) {
 		s.refuse(w, r, http.StatusTooManyRequests, "Too many requests with unknown deployment keys", nil)
 		return nil
 	}

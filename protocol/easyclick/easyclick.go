@@ -16,7 +16,6 @@
 package easyclick
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 
@@ -36,12 +35,8 @@ type Options struct {
 
 func parseOptions(raw json.RawMessage) (Options, error) {
 	var o Options
-	if len(raw) > 0 {
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&o); err != nil {
-			return o, slipstream.Invalidf("options of %s: %v; there is one: package", Name, err)
-		}
+	if err := protocol.ReadOptions(Name, raw, &o, "there is one: package"); err != nil {
+		return o, err
 	}
 	if o.Package == "" {
 		o.Package = slipstream.DefaultPackage

@@ -183,9 +183,8 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 // missing refuses a request for what does not exist. Who asks for many of them is slowed down.
 func (s *Server) missing(w http.ResponseWriter, r *http.Request, what string, err error) {
 	status := http.StatusNotFound
-	if wait := s.unknown.Note(r.RemoteAddr, s.cfg.Clock()); wait > 0 {
+	if s.unknown.Slow(w, r, s.cfg.Clock()) {
 		status = http.StatusTooManyRequests
-		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
 	}
 	s.refuse(w, r, status, what, err)
 }

@@ -21,7 +21,6 @@
 package ocrunner
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 
@@ -58,12 +57,8 @@ func (o *Options) rule(channel string) string {
 
 func parseOptions(raw json.RawMessage) (Options, error) {
 	var o Options
-	if len(raw) > 0 {
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&o); err != nil {
-			return o, slipstream.Invalidf("options of %s: %v; there are package and rules", Name, err)
-		}
+	if err := protocol.ReadOptions(Name, raw, &o, "there are package and rules"); err != nil {
+		return o, err
 	}
 	if o.Package == "" {
 		o.Package = slipstream.DefaultPackage

@@ -156,7 +156,7 @@ func (s *Server) version(w http.ResponseWriter, r *http.Request) {
 	case errors.As(err, &refused):
 		s.refuse(w, r, refused.status, refused.text, nil)
 	case errors.Is(err, slipstream.ErrNotFound):
-		if s.tooMany(w, r) {
+		if s.unknown.Slow(w, r, s.cfg.Clock()) {
 			s.refuse(w, r, http.StatusTooManyRequests, "Too many requests", err)
 			return
 		}
@@ -176,15 +176,6 @@ type refusal struct {
 }
 
 func (e *refusal) Error() string { return e.text }
-
-// tooMany counts a request for what does not exist. Who asks for many of them is slowed down.
-func (s *Server) tooMany(w http.ResponseWriter, r *http.Request) bool {
-	wait := s.unknown.Note(r.RemoteAddr, s.cfg.Clock())
-	if wait > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
-	}
-	return wait > 0
-}
 
 // told is a release's version as clients know it.
 func told(version string) string {
@@ -311,7 +302,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) {
 	}
 	a, cerr := s.cfg.Catalogue().App(app)
 	if err != nil || cerr != nil {
-		if s.tooMany(w, r) {
+		if s.unknown.Slow(w, r, s.cfg.Clock()) {
 			s.plain(w, r, http.StatusTooManyRequests, "Too many requests", errors.Join(err, cerr))
 			return
 		}

@@ -1,8 +1,6 @@
 package manage_test
 
 import (
-	"archive/zip"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/slipstream-ota/slipstream/protocol/protocoltest"
 )
 
 // label is a line of a deployment's history.
@@ -216,7 +216,7 @@ func TestParallelReleases(t *testing.T) {
 			if err != nil || res.StatusCode != 200 {
 				t.Fatalf("%s: %d %v", l.BlobURL, res.StatusCode, err)
 			}
-			files := unzipped(t, raw)
+			files := protocoltest.Unzip(t, raw)
 			if !strings.HasPrefix(files["CodePush/main.jsbundle"], deployment) || !strings.HasPrefix(files["CodePush/large"], deployment) {
 				t.Errorf("%s %s holds %q", deployment, l.Label, files["CodePush/main.jsbundle"])
 			}
@@ -226,25 +226,4 @@ func TestParallelReleases(t *testing.T) {
 			t.Errorf("%s: labels %v with contents %v, want %d of either", deployment, labels, contents, n)
 		}
 	}
-}
-
-func unzipped(t testing.TB, raw []byte) map[string]string {
-	t.Helper()
-	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]string{}
-	for _, f := range z.File {
-		r, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[f.Name] = string(text)
-	}
-	return out
 }
