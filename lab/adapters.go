@@ -31,7 +31,7 @@ const (
 func adapters() Proof {
 	return Proof{
 		Name:  "adapters",
-		Claim: "other systems' clients get what is meant for them or keep what they have; bad requests are refused in their protocol's words and store nothing; a link works once, over kills",
+		Claim: "other systems' clients get what is meant for them or keep what they have; bad requests are refused in their protocol's words and store nothing; a link works once, and what another tool released is there, over kills",
 		Quick: 60 * time.Second, Full: 20 * time.Minute,
 		Needs: []Need{NeedProcesses()},
 		Run:   runAdapters,
@@ -47,6 +47,9 @@ type foreignClients struct {
 	lives  int
 	bad    int
 	kills  int
+	// deskKey is an owner's of the management surface, desks are what strangers try there.
+	deskKey string
+	desks   []surface
 }
 
 func runAdapters(ctx context.Context, env Env) (_ Result, err error) {
@@ -61,7 +64,7 @@ func runAdapters(ctx context.Context, env Env) (_ Result, err error) {
 			return Result{}, fmt.Errorf("enable %s: %w", name, err)
 		}
 	}
-	for _, step := range []func(context.Context) error{f.live, f.links, f.hostile} {
+	for _, step := range []func(context.Context) error{f.live, f.links, f.desk, f.hostile} {
 		if err := step(ctx); err != nil {
 			return f.result(), err
 		}
@@ -70,7 +73,7 @@ func runAdapters(ctx context.Context, env Env) (_ Result, err error) {
 }
 
 func (f *foreignClients) result() Result {
-	return f.tally.result("steps and requests: %d steps of clients' lives, %d bad requests, %d kills with links that live on", f.lives, f.bad, f.kills)
+	return f.tally.result("steps and requests: %d steps of clients' lives, %d bad requests, %d kills that links and releases live through", f.lives, f.bad, f.kills)
 }
 
 // request is one answer of the server.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,6 +20,8 @@ type surface struct {
 	path    string
 	body    string
 	refusal func(a answer) bool
+	// key is the token that it is sent with, kind the type of its body where that is no JSON.
+	key, kind string
 }
 
 func jsonError(a answer) bool {
@@ -34,15 +37,15 @@ func emptyBody(a answer) bool { return len(a.body) == 0 }
 
 func surfaces() []surface {
 	return []surface{
-		{"easyclick update", http.MethodGet, "/easyclick/shop/production/update?version=1.0.0&deviceId=7521&androidId=82a3&apkVersion=9.22.0&model=LNA-AL00", "", emptyBody},
-		{"easyclick file", http.MethodGet, "/easyclick/shop/production/files/" + strings.Repeat("a", 64) + "/main.iec", "", emptyBody},
-		{"patch version", http.MethodPost, "/ocrunner/shop/production/api/patch/version", `{"version":"1.0.0","md5":"d41d8cd98f00b204e9800998ecf8427e","accept":["bsdiff"],"attributes":{"a":1}}`, jsonError},
-		{"patch version at the root", http.MethodPost, "/api/patch/version", `{"version":"1.0.0","md5":null}`, jsonError},
-		{"patch download", http.MethodGet, "/api/patch/download/" + strings.Repeat("A", 96), "", plainText},
-		{"codepush check", http.MethodGet, "/v0.1/public/codepush/update_check?app_version=1.0.0&deployment_key=" + labKey + "&package_hash=aa&label=v1", "", plainText},
-		{"older codepush check", http.MethodGet, "/updateCheck?appVersion=1.0.0&deploymentKey=" + labKey, "", plainText},
-		{"codepush report", http.MethodPost, "/v0.1/public/codepush/report_status/deploy", `{"deployment_key":"` + labKey + `","app_version":"1.0.0","client_unique_id":"x","label":"v1","status":"DeploymentSucceeded"}`, plainText},
-		{"older codepush report", http.MethodPost, "/reportStatus/download", `{"deploymentKey":"` + labKey + `","label":"v1","clientUniqueId":"x"}`, plainText},
+		{"easyclick update", http.MethodGet, "/easyclick/shop/production/update?version=1.0.0&deviceId=7521&androidId=82a3&apkVersion=9.22.0&model=LNA-AL00", "", emptyBody, "", ""},
+		{"easyclick file", http.MethodGet, "/easyclick/shop/production/files/" + strings.Repeat("a", 64) + "/main.iec", "", emptyBody, "", ""},
+		{"patch version", http.MethodPost, "/ocrunner/shop/production/api/patch/version", `{"version":"1.0.0","md5":"d41d8cd98f00b204e9800998ecf8427e","accept":["bsdiff"],"attributes":{"a":1}}`, jsonError, "", ""},
+		{"patch version at the root", http.MethodPost, "/api/patch/version", `{"version":"1.0.0","md5":null}`, jsonError, "", ""},
+		{"patch download", http.MethodGet, "/api/patch/download/" + strings.Repeat("A", 96), "", plainText, "", ""},
+		{"codepush check", http.MethodGet, "/v0.1/public/codepush/update_check?app_version=1.0.0&deployment_key=" + labKey + "&package_hash=aa&label=v1", "", plainText, "", ""},
+		{"older codepush check", http.MethodGet, "/updateCheck?appVersion=1.0.0&deploymentKey=" + labKey, "", plainText, "", ""},
+		{"codepush report", http.MethodPost, "/v0.1/public/codepush/report_status/deploy", `{"deployment_key":"` + labKey + `","app_version":"1.0.0","client_unique_id":"x","label":"v1","status":"DeploymentSucceeded"}`, plainText, "", ""},
+		{"older codepush report", http.MethodPost, "/reportStatus/download", `{"deploymentKey":"` + labKey + `","label":"v1","clientUniqueId":"x"}`, plainText, "", ""},
 	}
 }
 
@@ -52,7 +55,11 @@ const oversized = 3 << 20
 // fixed are the ways to be wrong that are always tried.
 func (s surface) fixed() []surface {
 	var out []surface
-	add := func(method, path, body string) { out = append(out, surface{s.name, method, path, body, s.refusal}) }
+	add := func(method, path, body string) {
+		bad := s
+		bad.method, bad.path, bad.body = method, path, body
+		out = append(out, bad)
+	}
 	for _, method := range []string{"DELETE", "PUT", "PATCH", "OPTIONS", "POST", "GET"} {
 		if method != s.method {
 			add(method, s.path, s.body)
@@ -121,7 +128,7 @@ func (f *foreignClients) hostile(ctx context.Context) error {
 	if f.quick {
 		drawn = quickHostile
 	}
-	all := surfaces()
+	all := append(surfaces(), f.desks...)
 	for _, s := range all {
 		for _, bad := range s.fixed() {
 			if err := f.strange(ctx, bad); err != nil {
@@ -158,7 +165,11 @@ func (f *foreignClients) strange(ctx context.Context, s surface) error {
 	if _, err := url.ParseRequestURI(s.path); err != nil && !strings.Contains(s.path, "%zz") {
 		return nil
 	}
-	a, err := f.request(ctx, s.method, s.path, []byte(s.body), "Content-Type", "application/json")
+	header := []string{"Content-Type", cmp.Or(s.kind, "application/json")}
+	if s.key != "" {
+		header = append(header, "Authorization", "Bearer "+s.key)
+	}
+	a, err := f.request(ctx, s.method, s.path, []byte(s.body), header...)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -194,5 +205,6 @@ func (f *foreignClients) stored(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s, status %d, %x", switches, status, state), nil
+	desk, err := f.deskStored(ctx)
+	return fmt.Sprintf("%s, status %d, %x, %s", switches, status, state, desk), err
 }
