@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
@@ -119,13 +120,12 @@ func tallied(seen map[string]int) string {
 
 // apartError says where two devices part.
 type apartError struct {
-	steps            []string
-	inGo, inNode     string
-	goSaid, nodeSaid driver.Answer
+	steps []string
+	found string
 }
 
 func (e *apartError) Error() string {
-	return fmt.Sprintf("after %s:\n  Go         %s (%s)\n  JavaScript %s (%s)", strings.Join(e.steps, ", "), e.inGo, e.goSaid.Error, e.inNode, e.nodeSaid.Error)
+	return fmt.Sprintf("after %s:\n  %s", strings.Join(e.steps, ", "), e.found)
 }
 
 // twinLives is the two devices, and the repository that both follow.
@@ -140,6 +140,8 @@ type twinLives struct {
 	all     []*Release // of every package, oldest first
 	steps   []string
 	seen    map[string]int // on how many packages: staged, on trial, and why
+	mu      sync.Mutex     // guards told
+	told    []string       // ids of the reports that came, oldest first
 }
 
 const lifeSteps = 40
@@ -168,6 +170,11 @@ func liveTogether(ctx context.Context, env Env, seed uint64, seen map[string]int
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	repo.heard = func(id string) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.told = append(p.told, id)
+	}
 	repo.Change(production, func(*Channel) {})
 	p.setup.Decisions = p.random.IntN(3) == 0
 	if p.random.IntN(2) == 0 {
@@ -191,7 +198,41 @@ func liveTogether(ctx context.Context, env Env, seed uint64, seen map[string]int
 			return n, err
 		}
 	}
-	return lifeSteps, nil
+	return lifeSteps, errors.Join(p.tell(ctx, driver.DoReport), p.compareReports())
+}
+
+// compareReports looks at what both devices told of their lives: the same, in the same order, but for the words of details.
+func (p *twinLives) compareReports() error {
+	byDevice := map[string][]string{}
+	reports := map[string]slipstream.Event{}
+	for _, e := range p.repo.Reports() {
+		reports[e.ID] = e
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range p.told {
+		e := reports[id]
+		device := e.Device
+		e.ID, e.Device, e.Detail = "", "", ""
+		raw, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		byDevice[device] = append(byDevice[device], string(raw))
+		p.seen["report: "+string(e.Kind)]++
+	}
+	if len(byDevice) != 2 {
+		return fmt.Errorf("%d devices reported and not two", len(byDevice))
+	}
+	both := slices.Collect(maps.Values(byDevice))
+	if !slices.Equal(both[0], both[1]) {
+		at := 0
+		for at < min(len(both[0]), len(both[1])) && both[0][at] == both[1][at] {
+			at++
+		}
+		return &apartError{slices.Clone(p.steps), fmt.Sprintf("one told   %s\n  the other %s", strings.Join(both[0][at:], "\n    "), strings.Join(both[1][at:], "\n    "))}
+	}
+	return nil
 }
 
 // served puts a repository behind a real connection.
@@ -313,7 +354,7 @@ func (p *twinLives) tell(ctx context.Context, do string) error {
 		}
 	}
 	if !bytes.Equal(shown[0], shown[1]) {
-		return &apartError{slices.Clone(p.steps), string(shown[0]), string(shown[1]), said[0], said[1]}
+		return &apartError{slices.Clone(p.steps), fmt.Sprintf("Go         %s (%s)\n  JavaScript %s (%s)", shown[0], said[0].Error, shown[1], said[1].Error)}
 	}
 	p.note(do, said[0])
 	return nil

@@ -117,6 +117,8 @@ func (d *Device) Tell(ctx context.Context, c Command) (Answer, error) {
 		}
 	case DoConfirm, DoCrash:
 		err = d.end(ctx, c.Do)
+	case DoReport:
+		err = d.client.Report(ctx)
 	case DoState:
 	case DoQuit:
 		return Answer{OK: true}, d.Close()

@@ -20,6 +20,7 @@ const (
 	DoStart   = "start"
 	DoConfirm = "confirm"
 	DoCrash   = "crash"
+	DoReport  = "report"
 	DoState   = "state"
 	DoQuit    = "quit"
 )

@@ -49,6 +49,8 @@ class Driver {
       case "crash":
         if (!this.launch) throw new Error("nothing was started");
         return command.do === "confirm" ? this.launch.confirm() : this.launch.crash("told so");
+      case "report":
+        return this.client.report();
       case "state":
         return;
       default:
