@@ -142,6 +142,8 @@ type twinLives struct {
 	seen    map[string]int // on how many packages: staged, on trial, and why
 	mu      sync.Mutex     // guards told
 	told    []string       // ids of the reports that came, oldest first
+
+	disturbed bool // some answers were wrong: how often each was asked for is each client's own affair
 }
 
 const lifeSteps = 40
@@ -214,6 +216,9 @@ func (p *twinLives) compareReports() error {
 		e := reports[id]
 		device := e.Device
 		e.ID, e.Device, e.Detail = "", "", ""
+		if p.disturbed {
+			e.Bytes = 0
+		}
 		raw, err := json.Marshal(e)
 		if err != nil {
 			return err
@@ -288,7 +293,9 @@ func (p *twinLives) wait(ctx context.Context) error {
 
 // change is what happens seldom: the shell is updated, or keys are replaced.
 func (p *twinLives) change(ctx context.Context) error {
-	switch p.random.IntN(3) {
+	switch p.random.IntN(4) {
+	case 3:
+		return p.disturb(ctx)
 	case 0:
 		p.setup.Runtime = []string{"1.0.0", "2.0.0"}[p.random.IntN(2)]
 		p.steps = append(p.steps, "shell "+p.setup.Runtime)
@@ -300,6 +307,35 @@ func (p *twinLives) change(ctx context.Context) error {
 	}
 	p.steps = append(p.steps, "another release key")
 	return p.repo.Rotate(func(k *Keys) { k.Release[0] = Key(fmt.Sprint("release ", len(p.steps))) })
+}
+
+// disturb lets the answers about one kind of thing be wrong for one update.
+func (p *twinLives) disturb(ctx context.Context) error {
+	about := []string{"/state/", "/roots/", "/manifests/", "/containers", "/blobs/", "/v1/check", "/v1/"}[p.random.IntN(7)]
+	how := []string{"not there", "an error", "a page", "half of it"}[p.random.IntN(4)]
+	p.steps = append(p.steps, about+": "+how)
+	p.disturbed = true
+	p.repo.tamperWith(func(a *Response) {
+		if !strings.Contains(a.Request.URL.Path, about) {
+			return
+		}
+		switch how {
+		case "not there":
+			a.Status, a.Bytes = http.StatusNotFound, nil
+		case "an error":
+			a.Status, a.Bytes = http.StatusInternalServerError, nil
+		case "a page":
+			a.Bytes = []byte("<!doctype html>")
+		case "half of it":
+			a.Bytes = a.Bytes[:len(a.Bytes)/2]
+		}
+		a.Header.Del("Content-Length")
+	})
+	defer p.repo.tamperWith(nil)
+	if err := p.publish(); err != nil {
+		return err
+	}
+	return p.tell(ctx, driver.DoUpdate)
 }
 
 // publish makes a release of one package, that at times needs one of the other or fits one shell alone, and offers it.

@@ -111,6 +111,13 @@ func NewRepository(app string, clock func() time.Time) (*Repository, error) {
 	return r, nil
 }
 
+// tamperWith sets Tamper while requests may come.
+func (r *Repository) tamperWith(tamper func(a *Response)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Tamper = tamper
+}
+
 // Root is the envelope of a version of the root.
 func (r *Repository) Root(version int64) []byte {
 	r.mu.Lock()

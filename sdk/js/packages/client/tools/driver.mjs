@@ -16,6 +16,8 @@ const bytes = (text) => new TextEncoder().encode(text);
 class Driver {
   now = 0; // what the client's clock shows, in ms
   warnings = [];
+  epoch = 0; // of what the last update accepted
+  answers = {}; // and what was decided, by package
 
   async tell(command) {
     if (command.now) this.now = Date.parse(command.now);
@@ -38,7 +40,7 @@ class Driver {
     if (!this.client) throw new Error("no init yet");
     switch (command.do) {
       case "update":
-        this.checked = undefined;
+        this.answers = {};
         await this.client.update();
         return;
       case "start":
@@ -71,10 +73,10 @@ class Driver {
       root: bytes(s.root ?? ""), embedded, decisions: s.decisions, delta: simple, limits: { ...s.limits, rounds: 1 },
       hooks: { log: (_, error) => error === undefined || this.warnings.push(classify(error)) },
     });
-    this.client.on("check", (checked) => { this.checked = { epoch: checked.epoch, answers: { ...checked.answers } }; });
+    this.client.on("check", ({ epoch, answers }) => Object.assign(this, { epoch, answers: { ...answers } }));
     // An update that fails gives no answer of its own: what it found out about a package it told before.
     this.client.on("failed", ({ stage, package: pkg, reason }) => {
-      if (stage === "stage" && reason === "requires_unmet" && this.checked) this.checked.answers[pkg] = { verdict: "none", reason };
+      if (stage === "stage" && reason === "requires_unmet") this.answers[pkg] = { verdict: "none", reason };
     });
   }
 
@@ -82,10 +84,10 @@ class Driver {
   describe(answer, started) {
     const status = this.client.status();
     answer.root = status.rootVersion;
-    answer.epoch = this.checked?.epoch ?? 0;
+    answer.epoch = this.epoch;
     answer.packages = {};
     for (const [pkg, roles] of Object.entries(status.packages)) {
-      const decided = this.checked?.answers[pkg], p = answer.packages[pkg] = {
+      const decided = this.answers[pkg], p = answer.packages[pkg] = {
         running: roles.running.digest, embedded: roles.running.embedded, staged: roles.staged?.digest, trial: roles.trial !== undefined,
         anchor: roles.anchor.seq, verdict: decided?.verdict, why: decided?.reason,
       };
@@ -106,7 +108,9 @@ class Driver {
 
   async shut() {
     const { client } = this;
-    this.client = this.launch = this.checked = undefined;
+    this.client = this.launch = undefined;
+    this.epoch = 0;
+    this.answers = {};
     if (client) await client.close();
     this.warnings = [];
   }
