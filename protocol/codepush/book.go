@@ -260,17 +260,36 @@ func (r *reading) all() error {
 		r.edition.diffs[pair{about.From, about.Hash}] = diff{d.SHA256, d.Size}
 	}
 	for _, app := range slices.Sorted(maps.Keys(on)) {
-		if err := r.app(app, on[app]); err != nil {
+		err := r.app(app, on[app])
+		if is := new(broken); errors.As(err, is) {
+			// What is wrong with one app must not keep the others from what is new.
+			r.book.log.LogAttrs(r.ctx, slog.LevelError, "the deployments of an app cannot be read: its clients get what they got before", slog.String("app", app), slog.Any("error", err))
+			r.keep(app)
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("app %s: %w", app, err)
 		}
 	}
 	return nil
 }
 
+// broken is what is wrong with the data of one app, not with the store.
+type broken struct{ error }
+
+// keep takes an app's deployments over from the edition before.
+func (r *reading) keep(app string) {
+	for key, d := range r.book.current.Load().byKey {
+		if other := r.edition.byKey[key]; d.app == app && (other == nil || other.app != app) {
+			r.edition.byKey[key], r.since[key] = d, time.Time{}
+		}
+	}
+}
+
 func (r *reading) app(app string, raw json.RawMessage) error {
 	o, err := parseOptions(raw)
 	if err != nil {
-		return err
+		return broken{err}
 	}
 	releases, err := r.tx.Releases().List(r.ctx, store.ReleaseFilter{App: app, Package: o.Package})
 	if err != nil {
@@ -335,12 +354,15 @@ func (r *reading) state(app, channel, platform string) (*slipstream.State, error
 	if payload == nil {
 		e, err := sign.ParseEnvelope(row.Envelope, sign.TypeState, slipstream.MaxStateBytes)
 		if err != nil {
-			return nil, err
+			return nil, broken{err}
 		}
 		payload = e.Payload
 	}
 	st := new(slipstream.State)
-	return st, sign.Decode(payload, st)
+	if err := sign.Decode(payload, st); err != nil {
+		return nil, broken{err}
+	}
+	return st, nil
 }
 
 func (r *reading) deployment(d *deployment, key, platform string, items map[slipstream.Digest]*item) error {
@@ -359,7 +381,7 @@ func (r *reading) deployment(d *deployment, key, platform string, items map[slip
 	}
 	history, err := parseRecord(raw)
 	if err != nil {
-		return err
+		return broken{err}
 	}
 	if _, err := r.tx.Channels().Get(r.ctx, d.app, d.channel); errors.Is(err, slipstream.ErrNotFound) {
 		return nil // the channel comes later
@@ -385,7 +407,7 @@ func (r *reading) deployment(d *deployment, key, platform string, items map[slip
 	ps, own := history.with(ps, items)
 	if own || unsigned {
 		if d.plan, err = planOf(st, d.pkg, ps, r.now); err != nil {
-			return err
+			return broken{err}
 		}
 	}
 	d.fill(history, ps, items)

@@ -249,6 +249,8 @@ func layout(m *slipstream.Manifest) ([]packed, error) {
 		switch {
 		case strings.Contains(path, `\`):
 			return nil, slipstream.Invalidf("%s: clients take a backslash for a separator", f.Path)
+		case path == diffFile:
+			return nil, slipstream.Invalidf("%s: clients take a package with that file for a difference", f.Path)
 		case ignored(path):
 			continue
 		}

@@ -121,6 +121,27 @@ func (r *History) Add(n int, release slipstream.Digest, mandatory bool, own Own)
 	return &r.Entries[len(r.Entries)-1]
 }
 
+// Trim forgets the oldest labels of its own beyond maxHistory, and gives their releases. Clients that run one of them are as
+// good as new.
+func (r *History) Trim() []slipstream.Digest {
+	over := -maxHistory
+	for _, e := range r.Entries {
+		if e.Own != nil {
+			over++
+		}
+	}
+	var gone []slipstream.Digest
+	r.Entries = slices.DeleteFunc(r.Entries, func(e Label) bool {
+		forget := e.Own != nil && over > 0
+		if forget {
+			over--
+			gone = append(gone, e.Release)
+		}
+		return forget
+	})
+	return gone
+}
+
 // with is a package's state with the labels of its own in it, each as a rollout: among the others by seq, the newest on
 // top. What is disabled counts as withdrawn. own is false when there are none.
 func (r *History) with(ps slipstream.PackageState, items map[slipstream.Digest]*item) (_ slipstream.PackageState, own bool) {

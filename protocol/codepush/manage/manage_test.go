@@ -116,6 +116,11 @@ func zipped(t testing.TB, pairs ...string) []byte {
 
 func (w *world) release(deployment, info string, raw []byte) (int, string) {
 	w.Helper()
+	return w.releaseTo("Mine", deployment, info, raw)
+}
+
+func (w *world) releaseTo(app, deployment, info string, raw []byte) (int, string) {
+	w.Helper()
 	var body bytes.Buffer
 	m := multipart.NewWriter(&body)
 	f, err := m.CreateFormFile("package", "x.zip")
@@ -127,7 +132,7 @@ func (w *world) release(deployment, info string, raw []byte) (int, string) {
 		w.Fatal(err)
 	}
 	m.Close()
-	return w.call("POST", "/apps/Mine/deployments/"+deployment+"/release", m.FormDataContentType(), body.String())
+	return w.call("POST", "/apps/"+app+"/deployments/"+deployment+"/release", m.FormDataContentType(), body.String())
 }
 
 // mine makes the app Mine with a key of the caller's choice.

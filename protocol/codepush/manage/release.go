@@ -220,16 +220,16 @@ func (s *Server) release(c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	select {
-	case s.uploads <- struct{}{}:
-		defer func() { <-s.uploads }()
-	case <-c.ctx.Done():
-		return answer{}, c.ctx.Err()
-	}
 	u, done, err := s.receive(c)
 	defer done()
 	if err != nil {
 		return answer{}, err
+	}
+	select { // whoever sends slowly holds nobody up: only what is whole waits in line
+	case s.uploads <- struct{}{}:
+		defer func() { <-s.uploads }()
+	case <-c.ctx.Done():
+		return answer{}, c.ctx.Err()
 	}
 	next := draft{own: codepush.Own{Share: slipstream.FullShare, Method: "Upload", By: c.who.Name}}
 	if err := next.apply(&u.info); err != nil {
@@ -263,7 +263,7 @@ func (d *draft) origin(in *packageInfo) error {
 	default:
 		return slipstream.Invalidf("releaseMethod %.20q: must be Upload, Promote or Rollback", in.ReleaseMethod)
 	}
-	if in.UploadTime > 0 && in.UploadTime < 1<<52 {
+	if in.UploadTime > 0 && in.UploadTime < never {
 		d.own.At = time.UnixMilli(in.UploadTime).UTC()
 	}
 	return nil
@@ -306,6 +306,13 @@ func (s *Server) commit(c call, d place, next draft, want slipstream.Digest) (an
 				n = h.Last + 1
 			}
 			m.Version, m.Platform, m.Runtime = fmt.Sprintf("%s-v%d", d.channel, n), d.platform, slipstream.Runtime{Range: next.own.Range}
+			same, err := tx.Releases().List(c.ctx, store.ReleaseFilter{App: d.app, Package: d.pkg, Platform: m.Platform, Version: m.Version})
+			if err != nil {
+				return err
+			}
+			if len(same) > 0 { // somebody published that version: it is only a name here
+				m.Version += fmt.Sprintf(".%d", m.Seq)
+			}
 			if next.single {
 				m.Meta[codepush.MetaSingle] = json.RawMessage("true")
 			}
@@ -325,6 +332,13 @@ func (s *Server) commit(c call, d place, next draft, want slipstream.Digest) (an
 				own.At = now
 			}
 			out = h.Add(next.n, r.Digest, next.mandatory, own)
+			label := *out
+			out = &label
+			for _, old := range h.Trim() {
+				if err := tx.Releases().Delete(c.ctx, old); err != nil && !errors.Is(err, slipstream.ErrNotFound) {
+					return err
+				}
+			}
 			if err := h.Save(c.ctx, tx, d.app, d.channel, d.platform); err != nil {
 				return err
 			}

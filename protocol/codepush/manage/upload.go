@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime/multipart"
 	"os"
 	"path"
@@ -102,7 +103,9 @@ func (s *Server) unpack(ctx context.Context, u *upload) (files []slipstream.File
 		f, err := s.keep(ctx, u.name, io.NewSectionReader(u.file, 0, u.size), u.size)
 		return []slipstream.File{f}, true, err
 	}
-	z, err := zip.NewReader(u.file, u.size)
+	within := &budget{u.file, maxDirectory}
+	z, err := zip.NewReader(within, u.size)
+	within.left = math.MaxInt64
 	if err != nil {
 		return nil, false, slipstream.Invalidf("the package is not a whole zip: %v", err)
 	}
@@ -121,6 +124,22 @@ func (s *Server) unpack(ctx context.Context, u *upload) (files []slipstream.File
 		files = append(files, f)
 	}
 	return files, false, nil
+}
+
+// maxDirectory bounds the directory of a zip, in bytes: it is held in memory, several times its size.
+const maxDirectory = 16 << 20
+
+// budget reads no more than so many bytes.
+type budget struct {
+	io.ReaderAt
+	left int64
+}
+
+func (b *budget) ReadAt(p []byte, off int64) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, slipstream.Invalidf("its directory is larger than %d bytes", maxDirectory)
+	}
+	return b.ReaderAt.ReadAt(p, off)
 }
 
 func clean(name string) string { return strings.ReplaceAll(name, `\`, "/") }
