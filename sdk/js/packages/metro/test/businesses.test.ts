@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test, type TestContext } from "node:test";
-import { buildCommand, SlipstreamServer } from "./server.js";
+import { Device } from "./device.js";
+import { buildCommand, SlipstreamServer, until } from "./server.js";
 import { Phone } from "./phone.js";
 import { filesIn, installPair, repository, Workshop } from "./workshop.js";
 
@@ -67,44 +68,65 @@ describe("business packages", () => {
     ]);
   });
 
-  test("version 2 of one business comes from a server and runs at the next entry, without a restart", async (t) => {
+  test("version 2 of one business comes from a server and runs at the next entry, without a restart; one that breaks is left", async (t) => {
     const command = workshop.path("slipstream");
     if (!needed(t, missing ?? buildCommand(repository, command))) return;
     const server = new SlipstreamServer(command, workshop.path("server"));
     await server.start();
     t.after(() => server.stop());
-    server.run("app", "create", "shop");
+    const { root: trust } = server.run("app", "create", "shop");
     const base = server.publish(workshop.path("one/base"), "1.0.0");
     const cart = server.publish(workshop.path("one/cart"), "1.0.0", "--requires", `base>=${base.seq}`);
     const orders = server.publish(workshop.path("one/orders"), "1.0.0", "--requires", `base>=${base.seq}`);
-    const directories: Record<string, string> = { base: server.update("device", ["base"]) };
-    for (const name of ["cart", "orders"]) directories[name] = server.update("device", [name, "base"]);
+    const device = await Device.start(server.url, trust, workshop.path("device"));
+    t.after(() => device.client.close());
+    const running = (pkg: string) => device.client.status().packages[pkg];
+    const place = (digest: string) => join(workshop.path("device"), "slipstream/releases", digest);
 
-    const left: string[] = [];
     const fonts: Record<string, string> = {};
-    const phone = shop(directories, { onLeave: (pkg: string) => left.push(pkg), registerFont: (family: string, path: string) => (fonts[family] = path) });
-    const first = directories.cart;
-    const coin = `file://${directories.base}/assets/shared/img/coin@2x.png`;
-    assert.deepEqual(await phone.open("cart", 11), { texts: ["Cart of ada: 1", "€ 4.50"], images: [`file://${first}/assets/businesses/cart/img/cart@2x.png`, coin] });
-    assert.equal(fonts.Shop, `${first}/assets/businesses/cart/fonts/Shop.ttf`);
-    assert.deepEqual((await phone.open("orders", 21)).texts, ["Orders of ada, opened 1", "tea"]);
+    const phone = shop({ base: place(base.digest) }, { ...device.shell, registerFont: (family: string, path: string) => (fonts[family] = path) });
+    const coin = `file://${place(base.digest)}/assets/shared/img/coin@2x.png`;
+    const logo = (digest: string) => `file://${place(digest)}/assets/businesses/cart/img/cart@2x.png`;
+    const open = async (key: string, tag: number) => {
+      await phone.open(key, tag);
+      return until(`business ${key}`, async () => (phone.views.shown(tag).texts.length > 0 ? phone.views.shown(tag) : undefined));
+    };
+    assert.deepEqual(await open("cart", 11), { texts: ["Cart of ada: 1", "€ 4.50"], images: [logo(cart.digest), coin] });
+    assert.equal(fonts.Shop, `${place(cart.digest)}/assets/businesses/cart/fonts/Shop.ttf`);
+    assert.deepEqual((await open("orders", 21)).texts, ["Orders of ada, opened 1", "tea"]);
 
     const next = server.publish(workshop.path("next/cart"), "1.1.0", "--requires", `base>=${base.seq}`);
-    directories.cart = server.update("device", ["cart", "base"]);
-    assert.notEqual(directories.cart, first);
-    assert.deepEqual((await phone.open("cart", 31)).texts, ["Cart of ada: 1", "€ 4.50"], "a business that is open goes on as it is");
+    await device.client.update();
+    assert.equal(running("cart").staged?.digest, next.digest);
+    assert.deepEqual((await open("cart", 31)).texts, ["Cart of ada: 1", "€ 4.50"], "a business that is open goes on as it is");
     await phone.stop(11);
-    assert.deepEqual(left, [], "another root still shows it");
+    assert.deepEqual(device.left, [], "another root still shows it");
     await phone.stop(31);
-    assert.deepEqual(left, ["cart"]);
+    assert.deepEqual(device.left, ["cart"]);
 
-    const again = await phone.open("cart", 41);
+    const again = await open("cart", 41);
     assert.deepEqual(again.texts, ["Basket of ada: 2", "€ 9.50"], "new code; the basket of the base was kept");
-    assert.deepEqual(again.images, [`file://${directories.cart}/assets/businesses/cart/img/cart@2x.png`, coin]);
-    assert.equal(fonts.Shop, `${directories.cart}/assets/businesses/cart/fonts/Shop.ttf`);
+    assert.deepEqual(again.images, [logo(next.digest), coin]);
+    assert.equal(fonts.Shop, `${place(next.digest)}/assets/businesses/cart/fonts/Shop.ttf`);
     for (const uri of again.images) assert.ok(readFileSync(new URL(uri)).length > 0);
-    assert.equal((await phone.open("orders", 51)).texts[0], "Orders of ada, opened 2", "the other business is the one that was");
-    assert.deepEqual(phone.errors, []);
+    assert.equal((await open("orders", 51)).texts[0], "Orders of ada, opened 2", "the other business is the one that was");
+    await until("the confirmation", async () => running("cart").official.digest === next.digest || undefined);
+    assert.deepEqual([phone.errors, device.errors], [[], []]);
+
+    const broken = workshop.path("broken/cart");
+    cpSync(workshop.path("next/cart"), broken, { recursive: true });
+    writeFileSync(join(broken, "cart.bundle"), 'throw new Error("a broken bundle");\n' + readFileSync(join(broken, "cart.bundle"), "utf8"));
+    const bad = server.publish(broken, "1.2.0", "--requires", `base>=${base.seq}`);
+    await device.client.update(["cart"]);
+    await phone.stop(41);
+    for (const tag of [61, 62]) {
+      await phone.open("cart", tag);
+      await until("the error", async () => device.errors.length === tag - 60 || undefined);
+      await device.settled();
+    }
+    assert.deepEqual(device.errors, ["a broken bundle", "a broken bundle"]);
+    assert.deepEqual(running("cart").refused.map((r) => [r.digest, r.reason]), [[bad.digest, "crashed"]]);
+    assert.deepEqual((await open("cart", 71)).texts, ["Basket of ada: 3", "€ 14.25"], "two crashes, and the release before it runs again");
 
     await printSizes(t, server, workshop, { base, cart, orders, next });
   });

@@ -1,6 +1,6 @@
-// A Slipstream server of this repository, the publisher's tool and a device, all by the slipstream command.
+// A Slipstream server of this repository and the publisher's tool, by the slipstream command.
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 
@@ -54,15 +54,6 @@ export class SlipstreamServer {
     return this.run("publish", folder, "--version", version, ...args);
   }
 
-  /** The device looks for an update of the package, starts it on trial and confirms it: its directory. */
-  update(device: string, packages: string[]): string {
-    const flags = ["--app", "shop", "--package", packages.join(","), "--dir", join(this.folder, device), "--runtime", "3.1.0", "--platform", "android"];
-    const started = this.run("fetch", "--start", ...flags);
-    if (!existsSync(join(started.dir ?? "", "index.json"))) throw new Error("nothing to run: " + JSON.stringify(started));
-    this.run("confirm", "--app", "shop", "--dir", join(this.folder, device), "--launch", started.token);
-    return started.dir;
-  }
-
   /** Size of the smallest download of a release: whole, or from another release. */
   async download(digest: string, from?: string): Promise<number> {
     return until(`a container of ${digest}`, async () => {
@@ -73,7 +64,7 @@ export class SlipstreamServer {
   }
 }
 
-async function until<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
+export async function until<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
   for (let n = 0; n < 300; n++) {
     const found = await look();
     if (found !== undefined) return found;

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createClient } from "../../src/device/client.js";
 import type { Client, Launch, Options } from "../../src/device/api.js";
+import type { Drive } from "../../src/hosts/drive.js";
 import { MemoryDisk } from "../../src/hosts/miniprogram/disk.js";
 import type { Event, PackageState, Rollout, State } from "../../src/words/documents.js";
 import { Refusal } from "../../src/words/reasons.js";
@@ -29,7 +30,7 @@ export class App {
   private epoch = 0;
   private open: Client[] = [];
 
-  constructor(readonly o: { movesFolders?: boolean; disk?: MemoryDisk; servers?: string[] } = {}) {
+  constructor(readonly o: { movesFolders?: boolean; drive?: (disk: MemoryDisk) => Drive; disk?: MemoryDisk; servers?: string[] } = {}) {
     this.disk = o.disk ?? new MemoryDisk();
     const servers = o.servers ?? ["http://one"];
     this.net = new SimNet(this.clock, Object.fromEntries(servers.map((s) => [s, (path: string, q: { headers?: Record<string, string>; body?: Uint8Array }) => this.answer(path, q)])));
@@ -60,7 +61,7 @@ export class App {
   /** A new process; the ones before it are gone without a word. */
   async process(more: Partial<Options> = {}): Promise<Client> {
     this.open = [];
-    this.host = simHost({ disk: this.disk, clock: this.clock, net: this.net, movesFolders: this.o.movesFolders });
+    this.host = simHost({ disk: this.disk, clock: this.clock, net: this.net, movesFolders: this.o.movesFolders, drive: this.o.drive });
     return this.client(more);
   }
 

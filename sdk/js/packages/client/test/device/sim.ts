@@ -146,9 +146,12 @@ export interface SimHost extends Host {
   readonly net: SimNet;
 }
 
-/** A new process on the same disk, network and clock begins with another call. movesFolders: a folder moves in one step. */
-export function simHost(o: { disk: MemoryDisk; clock: SimClock; net: SimNet; movesFolders?: boolean }): SimHost {
-  const files = new DriveFiles(new DiskDrive(o.disk, o.movesFolders !== false), (path) => path);
+/**
+ * A new process on the same disk, network and clock begins with another call. movesFolders: a folder moves in one step. drive:
+ * the disk as a platform's file API shows it.
+ */
+export function simHost(o: { disk: MemoryDisk; clock: SimClock; net: SimNet; movesFolders?: boolean; drive?: (disk: MemoryDisk) => Drive }): SimHost {
+  const files = new DriveFiles(o.drive ? o.drive(o.disk) : new DiskDrive(o.disk, o.movesFolders !== false), (path) => path);
   let counter = 0;
   return {
     name: "sim", files, clock: o.clock, http: o.net, disk: o.disk, net: o.net,

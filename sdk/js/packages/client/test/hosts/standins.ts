@@ -7,9 +7,13 @@ const b64 = (b: Uint8Array) => Buffer.from(b).toString("base64");
 const raw = (s: string) => new Uint8Array(Buffer.from(s, "base64"));
 const coded = (code: string, message: string) => Object.assign(new Error(message), { code });
 
-/** Runs the work on a later turn, as native modules do, and words its failure like the library. */
-async function native<T>(work: () => T, word: (e: DiskError) => Error): Promise<T> {
-  await new Promise((done) => setImmediate(done));
+/** When a native module answers: on a later turn, or (where a test's clock stands still meanwhile) as soon as can be. */
+export type Turn = () => Promise<unknown>;
+export const later: Turn = () => new Promise((done) => setImmediate(done)), atOnce: Turn = async () => undefined;
+
+/** Runs the work on the native module's turn, and words its failure like the library. */
+async function native<T>(work: () => T, word: (e: DiskError) => Error, turn: Turn): Promise<T> {
+  await turn();
   try {
     return work();
   } catch (e) {
@@ -34,12 +38,12 @@ function put(disk: MemoryDisk, path: string, bytes: Uint8Array, append: boolean)
   disk.write(path, bytes, append && disk.exists(path));
 }
 
-export function rnfs(disk: MemoryDisk): RNFS {
+export function rnfs(disk: MemoryDisk, turn = later): RNFS {
   const word = (e: DiskError) =>
     e.code === "ENOENT" ? coded("ENOENT", `ENOENT: no such file or directory, open '${e.path}'`)
     : e.code === "ENOSPC" ? coded("EUNSPECIFIED", "write failed: ENOSPC (No space left on device)")
     : e.code === "EISDIR" ? coded("EISDIR", "EISDIR: illegal operation on a directory, read") : coded("EUNSPECIFIED", e.message);
-  const run = <T>(work: () => T) => native(work, word);
+  const run = <T>(work: () => T) => native(work, word, turn);
   return {
     readFile: (path) => run(() => b64(disk.read(path))),
     read: (path, length, position) => run(() => b64(disk.read(path).slice(position, position + length))),
@@ -57,12 +61,12 @@ export function rnfs(disk: MemoryDisk): RNFS {
   };
 }
 
-export function blobUtil(disk: MemoryDisk): BlobUtilFs {
+export function blobUtil(disk: MemoryDisk, turn = later): BlobUtilFs {
   const word = (e: DiskError) =>
     e.code === "ENOENT" ? coded("ENOENT", `No such file '${e.path}'; `)
     : e.code === "EEXIST" ? coded("EEXIST", `Folder '${e.path}' already exists`)
     : e.code === "ENOSPC" ? coded("EUNSPECIFIED", "write failed: ENOSPC (No space left on device)") : coded("EUNSPECIFIED", e.message);
-  const run = <T>(work: () => T) => native(work, word);
+  const run = <T>(work: () => T) => native(work, word, turn);
   return {
     readFile: (path) => run(() => b64(disk.read(path))),
     slice: (from, to, start, end) => run(() => (disk.write(to, disk.read(from).slice(start, end)), to)),
@@ -93,11 +97,11 @@ const pathOf = (uri: string) => {
 };
 
 /** old: a version that takes append and does not know it. */
-export function expoAsync(disk: MemoryDisk, old = false): ExpoAsync {
+export function expoAsync(disk: MemoryDisk, old = false, turn = later): ExpoAsync {
   const word = (e: DiskError) =>
     e.code === "ENOENT" ? coded("ERR_FILESYSTEM_CANNOT_READ_FILE", `File 'file:///${e.path}' does not exist`)
     : e.code === "ENOSPC" ? coded("ERR_FILESYSTEM_CANNOT_WRITE_TO_FILE", "write failed: ENOSPC (No space left on device)") : coded("ERR_FILESYSTEM", e.message);
-  const run = <T>(work: () => T) => native(work, word);
+  const run = <T>(work: () => T) => native(work, word, turn);
   return {
     readAsStringAsync: (uri, o) => run(() => {
       const bytes = disk.read(pathOf(uri));
@@ -124,7 +128,7 @@ export function expoAsync(disk: MemoryDisk, old = false): ExpoAsync {
 }
 
 /** sync: SDK 54, whose calls answered at once; newer ones give promises. */
-export function expo(disk: MemoryDisk, sync = false): ExpoFiles {
+export function expo(disk: MemoryDisk, sync = false, turn = later): ExpoFiles {
   const word = (e: unknown) =>
     !(e instanceof DiskError) ? (e as Error)
     : e.code === "ENOENT" ? coded("ERR_UNABLE_TO_READ", `The file 'file:///${e.path}' does not exist`)
@@ -136,7 +140,7 @@ export function expo(disk: MemoryDisk, sync = false): ExpoFiles {
       throw word(e);
     }
   };
-  const run = <T>(work: () => T): Promise<T> | T => (sync ? now(work) : native(work, word));
+  const run = <T>(work: () => T): Promise<T> | T => (sync ? now(work) : native(work, word, turn));
   class Entry {
     readonly path: string;
     constructor(readonly uri: string) {

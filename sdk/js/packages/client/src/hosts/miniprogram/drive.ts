@@ -20,7 +20,7 @@ export class UserDirectory implements Drive {
   }
 
   async write(path: string, bytes: Uint8Array, append: boolean): Promise<void> {
-    const data = bytes.slice().buffer, filePath = this.at(path);
+    const data = new Uint8Array(bytes).buffer, filePath = this.at(path);
     await call((c) => (append ? this.fs.appendFile({ filePath, data, ...c }) : this.fs.writeFile({ filePath, data, ...c })), explain(path));
   }
 

@@ -49,7 +49,7 @@ async function ask(api: MiniProgramApi, dialect: Dialect, q: HttpRequest, starte
       started(
         api.request?.({
           url: q.url, method: q.method, [dialect.header]: { ...q.headers }, timeout: q.timeout, ...dialect.binary,
-          ...(q.body ? { data: q.body.slice().buffer } : {}), ...c,
+          ...(q.body ? { data: new Uint8Array(q.body).buffer } : {}), ...c,
         }),
       ),
     explain(q),

@@ -78,7 +78,7 @@ class Platform implements MemoryPlatform {
     this.disk = options.disk ?? new MemoryDisk(options.dialect === "tt" ? TT_USER_LIMIT : USER_LIMIT);
     for (const folder of [USER, TMP]) if (!this.disk.folders.has(folder)) this.disk.folders.add(folder);
     if (options.old) return;
-    this.getRandomValues = (o) => this.answer("getRandomValues", o, () => ({ randomValues: options.random(o.length).slice().buffer }));
+    this.getRandomValues = (o) => this.answer("getRandomValues", o, () => ({ randomValues: new Uint8Array(options.random(o.length)).buffer }));
     this.restartMiniProgram = (o = {}) => this.answer("restartMiniProgram", o, () => {
       this.restarts++;
       if (options.restarted) options.later(() => ((this.dead = true), options.restarted?.()));
@@ -179,11 +179,11 @@ class Platform implements MemoryPlatform {
   private readFile(o: { filePath: string; position?: number; length?: number; encoding?: string }): { data: ArrayBuffer } {
     const ours = /^\w+:\/\//.test(o.filePath), bytes = ours ? this.disk.read(o.filePath) : this.options.code?.(o.filePath.replace(/^\//, ""));
     if (!bytes) throw new DiskError("ENOENT", o.filePath);
-    if (this.options.old || o.length === undefined) return { data: bytes.slice().buffer };
+    if (this.options.old || o.length === undefined) return { data: new Uint8Array(bytes).buffer };
     const from = o.position ?? 0;
     if (from < 0 || from > bytes.length) throw { errMsg: 'readFile:fail the value of "position" is out of range' };
     if (o.length < 1 || from + o.length > bytes.length) throw { errMsg: 'readFile:fail the value of "length" is out of range' };
-    return { data: bytes.slice(from, from + o.length).buffer };
+    return { data: new Uint8Array(bytes.subarray(from, from + o.length)).buffer };
   }
 
   private writeFile(path: string, bytes: Uint8Array, append: boolean): void {

@@ -83,7 +83,7 @@ export interface BlobUtilFs {
 export function blobUtilDrive(fs: BlobUtilFs, base: string): Drive {
   const at = (path: string) => (path === "" ? base : base + "/" + path);
   let pieces = 0;
-  return {
+  const drive: Drive = {
     piece: PIECE, movesFolders: true,
     async read(path, offset = 0, length) {
       if (length === undefined) return fromBase64(await said(path, fs.readFile(at(path), "base64")));
@@ -92,6 +92,10 @@ export function blobUtilDrive(fs: BlobUtilFs, base: string): Drive {
       try {
         await said(path, fs.slice(at(path), part, offset, offset + length));
         return fromBase64(await said(path, fs.readFile(part, "base64")));
+      } catch (e) {
+        // A full disk must not make what lies on it unreadable.
+        if (e instanceof NotFound) throw e;
+        return (await drive.read(path)).slice(offset, offset + length);
       } finally {
         if (await fs.exists(part)) await fs.unlink(part);
       }
@@ -123,6 +127,7 @@ export function blobUtilDrive(fs: BlobUtilFs, base: string): Drive {
       return { size: s.type === "directory" ? 0 : Number(s.size), folder: s.type === "directory" };
     },
   };
+  return drive;
 }
 
 /** The calls of expo-file-system with Async in their names (expo-file-system/legacy in newer versions). */
