@@ -188,4 +188,20 @@ func PackageOf(ctx context.Context, m *slipstream.Manifest, render func(ctx cont
 	return made, doc.Hash, err
 }
 
+// Signed refuses a package that apps with these options would refuse: they have a key embedded, and it did not sign it.
+func (o *Options) Signed(made store.Rendition) error {
+	if o.SigningKey == "" {
+		return nil
+	}
+	var doc rendition
+	if err := json.Unmarshal(made.Doc, &doc); err != nil {
+		return err
+	}
+	key, err := parsePublic(o.SigningKey)
+	if err != nil {
+		return err
+	}
+	return verify(doc.Token, doc.Hash, key)
+}
+
 var _ protocol.Protocol = Protocol{}

@@ -2,6 +2,12 @@ package manage_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -142,5 +148,63 @@ func TestOneAppsTroubleIsItsOwn(t *testing.T) {
 	defer res.Body.Close()
 	if text, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(text), v1) {
 		t.Errorf("another app: %s, %v", text, err)
+	}
+}
+
+// TestASignedAppTakesUploadsOfItsKeyAlone: what its clients would refuse does not become a label.
+func TestASignedAppTakesUploadsOfItsKeyAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strange, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, err := json.Marshal(codepush.Options{Deployments: map[string]codepush.Keys{"production": {"any": "SHIPPED-KEY-0123"}},
+		SigningKey: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Enable(string(options))
+	const bundle = "console.log(1)"
+	signed := func(by *rsa.PrivateKey, of string) []byte {
+		raw, err := codepush.Sign([]slipstream.File{{Path: "CodePush/main.jsbundle", Size: int64(len(of)), SHA256: slipstream.DigestOf(sha256.Sum256([]byte(of)))}},
+			pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(by)}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var token string
+		if err := json.Unmarshal(raw, &token); err != nil {
+			t.Fatal(err)
+		}
+		return zipped(t, "CodePush/main.jsbundle", bundle, "CodePush/.codepushrelease", token)
+	}
+	for name, c := range map[string]struct {
+		raw    []byte
+		status int
+	}{
+		"unsigned":             {zipped(t, "CodePush/main.jsbundle", bundle), 400},
+		"a single file":        {[]byte(bundle), 400},
+		"by another key":       {signed(strange, bundle), 400},
+		"of other contents":    {signed(key, "other"), 400},
+		"an empty signature":   {zipped(t, "CodePush/main.jsbundle", bundle, "CodePush/.codepushrelease", ""), 400},
+		"where clients do not": {zipped(t, "Other/main.jsbundle", bundle, "Other/.codepushrelease", "x.y.z"), 400},
+	} {
+		if status, text := w.releaseTo("shop", "production", `{"appVersion":"1.2.0"}`, c.raw); status != c.status {
+			t.Errorf("%s: %d %s", name, status, text)
+		}
+	}
+	if status, text := w.releaseTo("shop", "production", `{"appVersion":"1.2.0"}`, signed(key, bundle)); status != 201 {
+		t.Errorf("signed: %d %s", status, text)
+	}
+	if u := w.check(""); u.Label != "v1" {
+		t.Errorf("%+v", u)
 	}
 }

@@ -289,6 +289,13 @@ func (s *Server) commit(c call, d place, next draft, want slipstream.Digest) (an
 	var known *codepush.Label
 	_, err = s.cfg.Rollout.CommitAdapter(c.ctx, c.who.Name, rollout.AdapterCommit{App: d.app, Package: d.pkg, Adapter: codepush.Name, Files: next.files, Notes: next.own.Description,
 		Describe: func(tx store.Tx, m *slipstream.Manifest, _ time.Time) error {
+			_, o, err := deployments(c.ctx, tx, d.app)
+			if err == nil {
+				err = o.Signed(made)
+			}
+			if err != nil {
+				return err
+			}
 			h, err := codepush.HistoryOf(c.ctx, tx, d.app, d.channel, d.platform)
 			if err != nil {
 				return err
