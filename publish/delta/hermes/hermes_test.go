@@ -56,7 +56,7 @@ func differing(t *testing.T, old, new []byte) int {
 
 func TestWhatFollowsFromTheChangeIsGone(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"", "-94", "-90", "-89"} {
+	for _, version := range []string{"", "-94", "-90", "-89", "-98", "-99"} {
 		old, new := file(t, "one"+version+".hbc"), file(t, "two"+version+".hbc")
 		base, ok := Base(old)
 		rewritten, ok2 := Rewrite(old, new)
@@ -83,7 +83,7 @@ func TestWhatFollowsFromTheChangeIsGone(t *testing.T) {
 // another length would lead into the middle of another.
 func TestInstructionsOfEveryVersionAreKnown(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"two.hbc", "two-94.hbc", "two-90.hbc", "two-89.hbc"} {
+	for _, name := range []string{"two.hbc", "two-94.hbc", "two-90.hbc", "two-89.hbc", "two-98.hbc", "two-99.hbc"} {
 		w, err := newRewriter(file(t, name))
 		if err != nil {
 			t.Fatal(err)

@@ -28,14 +28,15 @@ type layout struct {
 	functions   int
 	strings     int
 	kinds       span // runs of strings: 31 bits count, 1 bit "identifiers"
-	headers     span // 16 bytes for a function
+	headers     span // 16 bytes for a function, 12 from version 98 on
 	hashes      span // 4 bytes for an identifier
 	small       span // 4 bytes for a string: 1 bit UTF-16, 23 bits offset, 8 bits length
 	overflow    span // 8 bytes for a string that does not fit: offset, length
 	storage     span
-	arrays      span
+	arrays      span // literals of arrays, and from version 98 on of objects too
 	keys        span
 	values      span
+	shapes      span // 8 bytes: place in keys, and how many names
 	integers    span // 8 bytes for a big integer: offset, length
 	digits      span
 	expressions span // 8 bytes for a regular expression: offset, length
@@ -71,7 +72,7 @@ func read(b []byte) (l *layout, err error) {
 		at = min((s.end()+3)&^3, len(b))
 		return s
 	}
-	l.headers = next(l.functions, 16)
+	l.headers = next(l.functions, l.version.headerSize())
 	l.kinds = next(field(44), 4)
 	l.hashes = next(l.identifiers, 4)
 	l.small = next(l.strings, 4)
@@ -79,13 +80,20 @@ func read(b []byte) (l *layout, err error) {
 	l.storage = next(field(60), 1)
 	l.arrays = next(field(80), 1)
 	l.keys = next(field(84), 1)
-	l.values = next(field(88), 1)
+	more := 96 // where the header goes on
+	if l.version.recent {
+		l.values = span{l.keys.end(), 0}
+		l.shapes = next(field(88), 8)
+		more = 100
+	} else {
+		l.values = next(field(88), 1)
+	}
 	l.integers = next(field(64), 8)
 	l.digits = next(field(68), 1)
 	l.expressions = next(field(72), 8)
 	l.patterns = next(field(76), 1)
-	l.modules = next(field(96), 8)
-	l.sources = next(field(100), 8)
+	l.modules = next(field(more), 8)
+	l.sources = next(field(more+4), 8)
 	if err != nil || at > len(b)-footerSize {
 		return nil, errLayout
 	}

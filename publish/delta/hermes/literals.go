@@ -31,6 +31,7 @@ func (w *rewriter) note(kind byte, place, count uint32) {
 // values. The compiler lets the end of one run be the begin of another where their bytes are alike: an id that shares a
 // byte with anything else stays as it is, so kinds and counts always stay, and what stays is found again from them.
 func (w *rewriter) literals() {
+	w.runs = append(w.runs, w.shapeRuns()...)
 	slices.SortFunc(w.runs, func(a, b run) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.count, b.count)) })
 	w.runs = slices.Compact(w.runs)
 	begin := w.arrays.at
@@ -65,6 +66,9 @@ const (
 // walk calls visit with every part of a run. It ends when left literals are seen, and gives how many are left then.
 func (w *rewriter) walk(s run, left int, visit func(at, size int, kind byte)) int {
 	widths := [8]int{0, 0, 0, 8, longString: 4, shortString: 2, byteString: 1, 7: 4}
+	if w.version.recent {
+		widths[byteString] = 0 // it stands for undefined there
+	}
 	for at := s.at; s.count > 0 && at < s.end && left > 0; {
 		tag := w.b[at]
 		count, kind, size := int(tag&15), tag>>4&7, 1

@@ -239,37 +239,75 @@ func (w *rewriter) step(at int, width byte, last uint32) uint32 {
 	return v
 }
 
-// function is a function header of 16 bytes: 25 bits offset, 7 parameters; 15 size, 17 name; 25 offset of what else is
-// known, 7 frame; 8 environment, 8 and 8 caches, 8 flags.
+// function is a function header. Up to version 96 it has 16 bytes: 25 bits offset, 7 parameters; 15 size, 17 name; 25
+// offset of what else is known, 7 frame; 8 environment, 8 and 8 caches, 8 flags. From 98 on it has 12: 25 bits offset, 5
+// parameters, 2 depth; 14 size, 8 name, 10 registers; 8 frame, 16 caches, 8 flags.
 type function struct{ words [4]uint32 }
 
 const (
 	offsetBits  = 1<<25 - 1
-	sizeBits    = 1<<15 - 1
-	flagLarge   = 0x20 << 24 // the header is elsewhere, where the two offsets say
-	largeName   = 12         // where the name stands in a large header
+	flagLarge   = 0x20 << 24 // the header is elsewhere, where the offsets say
 	largeHeader = 32
 )
 
+func (v *version) headerSize() int {
+	if v.recent {
+		return 12
+	}
+	return 16
+}
+
+// sizeBits is how many bits of a header's second word say the size of the instructions; the name follows.
+func (v *version) sizeBits() uint32 {
+	if v.recent {
+		return 14
+	}
+	return 15
+}
+
+// nameBits is how many bits the name has there.
+func (v *version) nameBits() uint32 {
+	if v.recent {
+		return 8
+	}
+	return 17
+}
+
+// inLarge is where the size of the instructions and the name stand in a large header.
+func (v *version) inLarge() (size, name int) {
+	if v.recent {
+		return 12, 16
+	}
+	return 8, 12
+}
+
 func (w *rewriter) function(i int) function {
 	var f function
-	for k := range f.words {
-		f.words[k] = binary.LittleEndian.Uint32(w.b[w.headers.at+16*i+4*k:])
+	size := w.version.headerSize()
+	for k := range size / 4 {
+		f.words[k] = binary.LittleEndian.Uint32(w.b[w.headers.at+size*i+4*k:])
 	}
 	return f
 }
 
 func (w *rewriter) setFunction(i int, f function) {
-	for k, v := range f.words {
-		binary.LittleEndian.PutUint32(w.b[w.headers.at+16*i+4*k:], v)
+	size := w.version.headerSize()
+	for k, v := range f.words[:size/4] {
+		binary.LittleEndian.PutUint32(w.b[w.headers.at+size*i+4*k:], v)
 	}
 }
 
-func (f function) large() bool { return f.words[3]&flagLarge != 0 }
+func (w *rewriter) large(f function) bool { return f.words[w.version.headerSize()/4-1]&flagLarge != 0 }
+
+// codeSize is how many bytes of instructions a header that is not large tells.
+func (w *rewriter) codeSize(f function) uint32 { return f.words[1] & (1<<w.version.sizeBits() - 1) }
 
 // largeAt is where a large header is, or -1.
 func (w *rewriter) largeAt(f function) int {
 	at := int(f.words[2]&offsetBits)<<16 | int(f.words[0]&offsetBits)
+	if w.version.recent {
+		at = int(f.words[0] & offsetBits)
+	}
 	if at < w.code.at || at > w.code.end()-largeHeader {
 		return -1
 	}
@@ -278,10 +316,14 @@ func (w *rewriter) largeAt(f function) int {
 
 // offsets makes those of functions distances to the end of the one before.
 func (w *rewriter) offsets() {
+	if w.version.recent {
+		w.recentOffsets()
+		return
+	}
 	var end, info uint32
 	for i := range w.functions {
 		f := w.function(i)
-		if f.large() {
+		if w.large(f) {
 			continue
 		}
 		offset, other := f.words[0]&offsetBits, f.words[2]&offsetBits
@@ -291,12 +333,42 @@ func (w *rewriter) offsets() {
 		} else {
 			f.words[0], f.words[2] = f.words[0]&^offsetBits|(offset-end)&offsetBits, f.words[2]&^offsetBits|(other-info)&offsetBits
 		}
-		end, info = offset+f.words[1]&sizeBits, other
+		end, info = offset+w.codeSize(f), other
 		w.setFunction(i, f)
 	}
 }
 
-// entries makes offsets of strings distances to the one before.
+// recentOffsets is offsets for files whose large headers are many: a function whose name has not one of the first 256
+// numbers has one. Their places are distances to the one before too.
+func (w *rewriter) recentOffsets() {
+	var end, last uint32
+	move := func(f *function, from uint32) uint32 {
+		offset := f.words[0] & offsetBits
+		other := (offset - from) & offsetBits
+		if w.undo {
+			other = (offset + from) & offsetBits
+			offset = other
+		}
+		f.words[0] = f.words[0]&^offsetBits | other
+		return offset
+	}
+	for i := range w.functions {
+		f := w.function(i)
+		if !w.large(f) {
+			end = move(&f, end) + w.codeSize(f)
+			w.setFunction(i, f)
+			continue
+		}
+		last = move(&f, last)
+		w.setFunction(i, f)
+		if at := w.largeAt(function{[4]uint32{last}}); at >= 0 {
+			sizeAt, _ := w.version.inLarge()
+			end = w.step(at, 4, end) + w.number(at+sizeAt, 4)
+		}
+	}
+}
+
+// entries makes offsets of strings and shapes distances to the one before.
 func (w *rewriter) entries() {
 	const bits = 1<<23 - 1
 	var last uint32
@@ -319,21 +391,28 @@ func (w *rewriter) entries() {
 	for at := w.overflow.at; at < w.overflow.end(); at += 8 {
 		last = w.step(at, 4, last)
 	}
+	last = 0
+	for at := w.shapes.at; at < w.shapes.end(); at += 8 {
+		last = w.step(at, 4, last)
+	}
 }
 
 // names renumbers the names of functions.
 func (w *rewriter) names() {
+	shift, width := w.version.sizeBits(), w.version.nameBits()
+	mask := uint32(1<<width-1) << shift
+	_, inLarge := w.version.inLarge()
 	for i := range w.functions {
 		f := w.function(i)
-		if f.large() {
+		if w.large(f) {
 			if at := w.largeAt(f); at >= 0 {
-				w.renumber(at+largeName, 4)
+				w.renumber(at+inLarge, 4)
 			}
 			continue
 		}
-		name := w.id(f.words[1] >> 15)
-		if name < 1<<17 && len(w.ids) <= 1<<17 {
-			f.words[1] = f.words[1]&sizeBits | name<<15
+		name := w.id(f.words[1] & mask >> shift)
+		if name < 1<<width && (len(w.ids) <= 1<<width || 1<<width == shortIDs) {
+			f.words[1] = f.words[1]&^mask | name<<shift
 			w.setFunction(i, f)
 		}
 	}
@@ -371,15 +450,16 @@ func (b body) end() uint32 { return b.at + b.size }
 // bodies gives the instructions of all functions in the order of the file, those that several functions share once.
 func (w *rewriter) bodies() []body {
 	out := make([]body, 0, w.functions)
+	inLarge, _ := w.version.inLarge()
 	for i := range w.functions {
 		f := w.function(i)
-		s := span{int(f.words[0] & offsetBits), int(f.words[1] & sizeBits)}
-		if f.large() {
+		s := span{int(f.words[0] & offsetBits), int(w.codeSize(f))}
+		if w.large(f) {
 			at := w.largeAt(f)
 			if at < 0 {
 				continue
 			}
-			s = span{int(w.number(at, 4)), int(w.number(at+8, 4))}
+			s = span{int(w.number(at, 4)), int(w.number(at+inLarge, 4))}
 		}
 		if s.at >= w.code.at && s.at <= w.code.end() && s.size <= w.code.end()-s.at {
 			out = append(out, body{uint32(s.at), uint32(s.size), uint32(i)})
@@ -401,6 +481,7 @@ func (w *rewriter) bodies() []body {
 func (w *rewriter) instructions() {
 	var last [256]uint32 // by kind of operand
 	var count uint32     // of literals
+	cases := len(w.b)    // of switches that may be looked at: an honest file has far fewer
 	lengths, numbered := &w.version.length, &w.version.numbered
 	for _, s := range w.bodies() {
 		last[functionID] = s.function
@@ -420,6 +501,11 @@ func (w *rewriter) instructions() {
 					if table := (at + int(w.number(operandAt, o.width)) + 3) &^ 3; table > at && table < end {
 						end = table
 					}
+				case shapeID:
+					last[o.kind] = w.step(operandAt, o.width, last[o.kind])
+					count = w.shapeSize(last[o.kind])
+				case casesAt:
+					cases = w.renumberCases(at, operandAt, cases)
 				case literals:
 					count = w.number(operandAt, o.width)
 				default:

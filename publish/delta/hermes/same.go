@@ -3,6 +3,7 @@ package hermes
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,6 +81,8 @@ func (p *program) text(id uint32) text {
 	return text{false, fmt.Append(nil, "no string ", id)}
 }
 
+var errNotCompared = errors.New("programs of bytecode from version 98 on cannot be compared")
+
 // details are a function's header, wherever it stands.
 type details struct {
 	body                     span
@@ -90,11 +93,14 @@ type details struct {
 }
 
 func (p *program) details(i int) (d details, err error) {
+	if p.version.recent {
+		return d, errNotCompared
+	}
 	f := p.function(i)
 	w := f.words
-	d = details{span{int(w[0] & offsetBits), int(w[1] & sizeBits)}, w[0] >> 25, w[2] >> 25, w[3] & 255, w[2] & offsetBits,
+	d = details{span{int(w[0] & offsetBits), int(p.codeSize(f))}, w[0] >> 25, w[2] >> 25, w[3] & 255, w[2] & offsetBits,
 		[2]byte{byte(w[3] >> 8), byte(w[3] >> 16)}, byte(w[3]>>24) &^ (flagLarge >> 24), p.text(w[1] >> 15)}
-	if f.large() {
+	if p.large(f) {
 		at := p.largeAt(f)
 		if at < 0 {
 			return d, errLayout

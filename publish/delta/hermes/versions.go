@@ -23,6 +23,8 @@ const (
 	target      = 't' // distance to another instruction
 	literals    = 'n' // how many there are from the places that follow on
 	jumpTableAt = 'j' // distance to a table behind the instructions
+	shapeID     = 'o' // what names an object has, in the table of shapes
+	casesAt     = 'w' // distance to a table of strings and where each leads; the last operand counts them
 )
 
 // version says what the instructions of one version of the bytecode look like. An opcode that it does not know has
@@ -32,6 +34,7 @@ type version struct {
 	operands [256][]operand
 	numbered [256][]placed // of the operands those that the rewriting cares for
 	length   [256]byte     // bytes, with the opcode
+	recent   bool          // the file is laid out as from 98 on
 }
 
 // placed is an operand and where it is in its instruction.
@@ -43,6 +46,8 @@ type placed struct {
 // versionOf gives the description of a version of the bytecode, or nil.
 func versionOf(n uint32) *version {
 	switch n {
+	case 98, 99:
+		return recentVersion(n)
 	case 96:
 		return parseVersion(instructions96)
 	case 94:

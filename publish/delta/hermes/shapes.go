@@ -1,0 +1,34 @@
+package hermes
+
+// shapeSize gives how many names the objects of a shape have.
+func (w *rewriter) shapeSize(id uint32) uint32 {
+	if int64(id) >= int64(w.shapes.size/8) {
+		return 0
+	}
+	return w.number(w.shapes.at+8*int(id)+4, 4)
+}
+
+// shapeRuns gives the runs of literals that shapes name.
+func (w *rewriter) shapeRuns() []run {
+	var out []run
+	for at := w.shapes.at; at < w.shapes.end(); at += 8 {
+		if place := w.number(at, 4); int64(place) < int64(w.keys.size) {
+			out = append(out, run{w.keys.at + int(place), w.keys.end(), int(w.number(at+4, 4))})
+		}
+	}
+	return out
+}
+
+// renumberCases renumbers the strings that the switch at a place tells apart: a table of 8 bytes for each, string and
+// distance, which lies behind the instructions. It ends when left are seen, and gives how many are left then.
+func (w *rewriter) renumberCases(at, operandAt, left int) int {
+	const counted = 8 // bytes behind the operand: the place where others go, then how many strings there are
+	table := (at + int(w.number(operandAt, 4)) + 3) &^ 3
+	n := int(w.number(operandAt+counted, 4))
+	for n = min(n, left); n > 0 && table >= w.code.at && table+8 <= w.code.end(); n-- {
+		w.renumber(table, 4)
+		table += 8
+		left--
+	}
+	return left
+}
