@@ -13,6 +13,6 @@
 // Nothing moves: the rewritten form is as long as the file. Both are rewritten, the old one with its own ids, and the
 // reader of a patch, who has the old file, can undo it for the new one. What a version of the bytecode looks like is data
 // (see versions.go); of an instruction that the data does not know, nothing behind it in the same function is rewritten.
-// The versions are 89, 90, 94 and 96, what React Native 0.70 to 0.83 comes with unless its newer engine, which writes 98,
-// is chosen. Rewrite undoes what it did and compares; a file that does not come back is not rewritten.
+// The versions are 89, 90, 94 and 96, what React Native 0.70 to 0.83 comes with, and 98 and 99, what the newer engine of
+// 0.84 and later writes. Programs of the newer ones are rewritten, but Same does not compare them.
 package hermes

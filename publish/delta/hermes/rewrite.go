@@ -484,7 +484,9 @@ func (w *rewriter) instructions() {
 	cases := len(w.b)    // of switches that may be looked at: an honest file has far fewer
 	lengths, numbered := &w.version.length, &w.version.numbered
 	for _, s := range w.bodies() {
-		last[functionID] = s.function
+		if !w.version.recent { // there functions are numbered in the order in which they are made
+			last[functionID] = s.function
+		}
 		end := int(s.end())
 		for at := int(s.at); at < end; {
 			code := w.b[at]
@@ -508,6 +510,13 @@ func (w *rewriter) instructions() {
 					cases = w.renumberCases(at, operandAt, cases)
 				case literals:
 					count = w.number(operandAt, o.width)
+				case arrayAt:
+					place := w.number(operandAt, o.width)
+					if !w.version.recent { // there literals lie in another order than the instructions that name them
+						place = w.step(operandAt, o.width, last[arrayAt])
+						last[arrayAt] = place
+					}
+					w.note(arrayAt, place, count)
 				default:
 					last[o.kind] = w.step(operandAt, o.width, last[o.kind])
 					w.note(o.kind, last[o.kind], count)
