@@ -19,6 +19,8 @@ export interface Drive {
   stat(path: string): Promise<{ size: number; folder: boolean } | undefined>;
   /** Bytes that are gathered before a piece is written: writing a piece has its price. */
   readonly piece: number;
+  /** Going on at the end of a file copies all of it: pieces grow with the file, so that all copying together is four times its size. */
+  readonly copies?: boolean;
   /** A folder moves in one step. Without it the move is written down first and finished after a crash. */
   readonly movesFolders: boolean;
 }
@@ -68,21 +70,22 @@ export class DriveFiles implements Files {
 
   async create(path: string, options?: { append?: boolean; executable?: boolean }): Promise<Sink> {
     await this.above(path);
-    let goesOn = options?.append === true && (await this.drive.stat(path)) !== undefined, pending: Uint8Array[] = [], size = 0;
-    if (!goesOn) await this.drive.write(path, new Uint8Array(0), false);
-    goesOn = true;
+    const before = options?.append === true ? await this.drive.stat(path) : undefined;
+    let written = before?.size ?? 0, pending: Uint8Array[] = [], size = 0;
+    if (!before) await this.drive.write(path, new Uint8Array(0), false);
     const flush = async () => {
       if (size === 0) return;
       const bytes = join(pending, size);
       pending = [];
       size = 0;
-      await this.drive.write(path, bytes, goesOn);
+      await this.drive.write(path, bytes, true);
+      written += bytes.length;
     };
     return {
       write: async (bytes) => {
         pending.push(bytes.slice());
         size += bytes.length;
-        if (size >= this.drive.piece) await flush();
+        if (size >= Math.max(this.drive.piece, this.drive.copies ? written / 4 : 0)) await flush();
       },
       close: flush,
     };

@@ -9,6 +9,8 @@ export interface Relay {
   down: boolean;
   /** After so many bytes of one container or blob nothing more comes. */
   stall?: number;
+  /** Paths of which the server has nothing. */
+  hide?: RegExp;
   /** Method, path and Range of every request, in order. */
   asked: string[];
 }
@@ -18,6 +20,7 @@ export async function relay(t: TestContext, to: string): Promise<Relay> {
   const server = createServer((q, r) => {
     if (out.down) return void q.socket.destroy();
     out.asked.push([q.method, q.url, q.headers.range].filter(Boolean).join(" "));
+    if (out.hide?.test(q.url ?? "")) return void r.writeHead(404, { "access-control-allow-origin": "*" }).end();
     const { stall } = out, bytes = /^\/v1\/(containers|blobs)\//.test(q.url ?? "");
     const onward = request(to + q.url, { method: q.method, headers: { ...q.headers, host: new URL(to).host } }, (a) => {
       r.writeHead(a.statusCode ?? 502, a.headers);

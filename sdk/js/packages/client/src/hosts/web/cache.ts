@@ -18,7 +18,8 @@ export interface CacheLike {
 }
 
 export class CacheDrive implements Drive {
-  readonly piece = 4 << 20;
+  readonly piece = 1 << 20;
+  readonly copies = true;
   readonly movesFolders = false;
 
   /** base is an address ending in "/" of this origin that nothing else uses; answer makes a Response. */

@@ -32,8 +32,8 @@ function translate(e: unknown, path: string): Error {
 const SMALL = 64 << 10;
 
 export class OpfsDrive implements Drive {
-  // Going on at the end of a file copies what is there already, so pieces are large.
-  readonly piece = 8 << 20;
+  readonly piece = 1 << 20;
+  readonly copies = true;
   readonly movesFolders = false;
 
   constructor(private readonly root: DirectoryHandle) {}

@@ -22,7 +22,7 @@ export interface ShowOptions {
   into: Slot;
   /** Default "main". */
   package?: string;
-  /** Address of the page that ships with the shell. Default: the location of the embedded release with its entry. */
+  /** Address of the page that ships with the shell. Default: the location of the embedded release with its entry, else index.html. */
   embedded?: string;
   /** When a start counts as good, see Rules. Default "shown". */
   confirm?: Rules["confirm"];
@@ -76,10 +76,10 @@ export async function show(options: ShowOptions): Promise<Shown> {
   }
 }
 
-/** Where a package's page is. */
+/** Where a package's page is. A release without an entry has an index.html, as web servers have it. */
 function addressOf(tree: Tree, embedded: string | undefined): string {
   if (tree.embedded && embedded !== undefined) return embedded;
-  return tree.location + (tree.entry === "" ? "" : "/" + tree.entry.split("/").map(encodeURIComponent).join("/"));
+  return `${tree.location}/${(tree.entry || "index.html").split("/").map(encodeURIComponent).join("/")}`;
 }
 
 /** Waits until the service worker answers for this page. After a forced reload it does not until it is asked to. */
