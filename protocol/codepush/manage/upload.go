@@ -109,7 +109,7 @@ func (s *Server) unpack(ctx context.Context, u *upload) (files []slipstream.File
 	if err != nil {
 		return nil, false, slipstream.Invalidf("the package is not a whole zip: %v", err)
 	}
-	if err := s.look(z); err != nil {
+	if err := s.look(z, u.size); err != nil {
 		return nil, false, err
 	}
 	for _, e := range z.File {
@@ -149,8 +149,14 @@ func skipped(name string) bool {
 	return strings.HasSuffix(name, "/") || strings.HasPrefix(name, "__MACOSX/") || path.Base(name) == ".DS_Store"
 }
 
-// look refuses a zip by its directory alone, before anything is unpacked.
-func (s *Server) look(z *zip.Reader) error {
+// A zip may hold freeBytes, and beyond those maxRatio times its own size: a small upload must not fill the disk.
+const (
+	freeBytes = 64 << 20
+	maxRatio  = 100
+)
+
+// look refuses a zip of so many bytes by its directory alone, before anything is unpacked.
+func (s *Server) look(z *zip.Reader, size int64) error {
 	if len(z.File) > 2*slipstream.MaxFiles {
 		return slipstream.Invalidf("the zip has %d entries", len(z.File))
 	}
@@ -175,6 +181,9 @@ func (s *Server) look(z *zip.Reader) error {
 	}
 	if len(files) == 0 {
 		return slipstream.Invalidf("the zip holds no file")
+	}
+	if total > freeBytes && total > maxRatio*uint64(size) {
+		return slipstream.Invalidf("the zip of %d bytes unpacks to %d: more than %d times as much is not taken", size, total, maxRatio)
 	}
 	return slipstream.Invalid(errors.Join(sign.CheckPaths(files)...))
 }

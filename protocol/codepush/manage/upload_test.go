@@ -10,6 +10,26 @@ import (
 	"testing"
 )
 
+// TestASmallZipDoesNotFillTheDisk: what unpacks to very much more than it is, is refused by its directory.
+func TestASmallZipDoesNotFillTheDisk(t *testing.T) {
+	t.Parallel()
+	s := &Server{cfg: Config{MaxUnpacked: 1 << 30}}
+	of := func(size uint64) *zip.Reader {
+		return &zip.Reader{File: []*zip.File{{FileHeader: zip.FileHeader{Name: "CodePush/a", UncompressedSize64: size}}}}
+	}
+	for _, c := range []struct {
+		zip      int64
+		unpacked uint64
+		taken    bool
+	}{
+		{1000, 1_000_000, true}, {100_000, 100 << 20, false}, {2 << 20, 100 << 20, true}, {100 << 20, 1 << 30, true}, {100 << 20, 1<<30 + 1, false},
+	} {
+		if err := s.look(of(c.unpacked), c.zip); (err == nil) != c.taken {
+			t.Errorf("%d bytes that hold %d: %v", c.zip, c.unpacked, err)
+		}
+	}
+}
+
 // TestADirectoryThatWouldFillTheMemory: a zip of nothing but names is refused before they are all held.
 func TestADirectoryThatWouldFillTheMemory(t *testing.T) {
 	t.Parallel()

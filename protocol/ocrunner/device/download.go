@@ -42,7 +42,7 @@ func openPending(path string, a Answer) *pending {
 	if err == nil {
 		err = json.Unmarshal(raw, &was)
 	}
-	info, serr := os.Stat(path)
+	info, serr := os.Lstat(path)
 	whole := serr == nil && info.Mode().IsRegular() && info.Size() <= MaxPatch && (a.Size == 0 || info.Size() <= a.Size)
 	if err != nil || !whole || was.ETag == "" || was.MD5 != a.MD5 || was.Size != a.Size {
 		p.remove()
@@ -69,7 +69,7 @@ func (p *pending) restart(etag string) {
 		err = atomicfile.Write(p.path+aboutEnd, raw, 0o600)
 	}
 	if err == nil {
-		p.file, err = os.OpenFile(p.path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		p.file, err = os.OpenFile(p.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	}
 	if err != nil {
 		p.keepNothing()

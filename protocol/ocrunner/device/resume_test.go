@@ -218,8 +218,22 @@ func TestWhatWasKeptIsNotTrusted(t *testing.T) {
 			}
 		})
 	}
-	// What is not the publisher's is refused however it came, and not kept.
+	// A link in its place is not followed.
 	d := s.device()
+	dir := t.TempDir()
+	victim := filepath.Join(dir, "victim")
+	d.Partial = filepath.Join(dir, "p")
+	if err := errors.Join(os.WriteFile(victim, []byte(patch[:4000]), 0o600), os.Symlink(victim, d.Partial), os.WriteFile(d.Partial+".json", []byte(about), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := d.Fetch(t.Context()); err != nil || u.Resumed != 0 {
+		t.Errorf("by a link: %+v, %v", u, err)
+	}
+	if raw, err := os.ReadFile(victim); err != nil || string(raw) != patch[:4000] {
+		t.Errorf("what a link led to was changed: %d bytes, %v", len(raw), err)
+	}
+	// What is not the publisher's is refused however it came, and not kept.
+	d = s.device()
 	d.App, d.Partial = "bank", filepath.Join(t.TempDir(), "p")
 	if _, err := d.Fetch(t.Context()); slipstream.ReasonOf(err, "") != slipstream.ReasonWrongApp {
 		t.Errorf("of another app: %v", err)
