@@ -153,6 +153,7 @@ class Device {
     const newest = this.publish(), words = await this.life("update");
     assert.ok(words.some((w) => w.confirmed === newest), `after ${this.kills} kills it does not reach the newest release: ${JSON.stringify(words)}`);
     await this.inspect();
+    this.server.run("verify", this.directory, "--root", this.root);
   }
 }
 
