@@ -4,6 +4,7 @@
 import { utf8 } from "../verify/bytes.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import type { Delta, DeltaSink } from "../device/api.js";
+import type { Hash } from "../host.js";
 import type { File } from "../words/documents.js";
 import { Refusal } from "../words/reasons.js";
 import { invalid } from "./refuse.js";
@@ -91,7 +92,7 @@ function hex(b: Uint8Array): string {
 export class Splitter {
   private at = 0;
   private out: Awaited<ReturnType<DeltaSink["create"]>> | undefined;
-  private hash = sha256.create();
+  private hash: Hash | undefined;
   private left = 0;
 
   constructor(private readonly a: Job, private readonly files: File[]) {}
@@ -102,7 +103,7 @@ export class Splitter {
       if (this.out === undefined) await this.open();
       if (this.out === undefined) throw invalid("content follows the last file");
       const part = b.slice(done, done + this.left); // whoever takes it may keep it
-      this.hash.update(part);
+      (this.hash as Hash).update(part);
       await this.out.write(part);
       this.left -= part.length;
       done += part.length;
@@ -128,7 +129,7 @@ export class Splitter {
     while (this.out === undefined && this.at < this.files.length) {
       const f = this.files[this.at];
       this.out = await this.a.sink.create(f);
-      this.hash = sha256.create();
+      this.hash = this.a.sha256 !== undefined ? this.a.sha256() : sha256.create();
       this.left = f.size;
       if (f.size === 0) await this.close();
     }
@@ -136,7 +137,7 @@ export class Splitter {
 
   private async close(): Promise<void> {
     const f = this.files[this.at], out = this.out;
-    if (hex(this.hash.digest()) !== f.sha256) throw new Refusal("file_mismatch", `file ${f.path}`, "its hash is not the signed one");
+    if (hex((this.hash as Hash).digest()) !== f.sha256) throw new Refusal("file_mismatch", `file ${f.path}`, "its hash is not the signed one");
     this.out = undefined;
     this.at++;
     if (out !== undefined) await out.close();

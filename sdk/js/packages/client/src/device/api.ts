@@ -1,5 +1,5 @@
 // What a host programs against: the client of one app on one device.
-import type { Host } from "../host.js";
+import type { Hash, Host } from "../host.js";
 import type { Apply, Container, Digest, Event, File, Manifest, ReleaseRef, Runtime } from "../words/documents.js";
 import type { Reason, Verdict } from "../words/reasons.js";
 import type { Source } from "../host.js";
@@ -316,5 +316,7 @@ export interface Delta {
     sink: DeltaSink;
     memory: number;
     pause?(): Promise<void>;
+    /** The host's own hash, which may be much faster than the one of plain JavaScript. */
+    sha256?(): Hash;
   }): Promise<void>;
 }

@@ -192,6 +192,7 @@ export class Downloads {
       try {
         await delta!.apply({
           container, from: k.from ? base!.manifest : undefined, to: w.manifest, memory: this.o.net.limits.memory, pause: host.pause && (() => host.pause!()),
+          sha256: () => host.crypto.sha256(),
           base: (f) => base!.open(f.path),
           sink: {
             create: async (f) => (check(signal), files.create(`${dir}/${f.path}`, { executable: f.exec })),
