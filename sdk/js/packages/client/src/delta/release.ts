@@ -1,13 +1,13 @@
 // What all containers share: which release they are for, in which order contents come, and how those reach the disk. No
 // file is written beyond its signed size, and what is made has its signed hash.
 
-import { utf8 } from "../verify/bytes.js";
-import { sha256 } from "@noble/hashes/sha2.js";
 import type { Delta, DeltaSink } from "../device/api.js";
 import type { Hash } from "../host.js";
 import type { File } from "../words/documents.js";
 import { Refusal } from "../words/reasons.js";
+import { compareBytes, hex, sameBytes, utf8 } from "../verify/bytes.js";
 import { invalid } from "./refuse.js";
+import { Sha256 } from "./sha256.js";
 
 /** What the unpacking of one container is given. */
 export type Job = Parameters<Delta["apply"]>[0];
@@ -29,8 +29,8 @@ export async function readHeader(a: Job): Promise<Header & { base: Uint8Array; t
 
 /** Refuses a container for another base (undefined: it needs none) or another release. */
 export function checkTags(h: { base: Uint8Array; target: Uint8Array }, base: File[] | undefined, target: File[]): void {
-  if (!alike(h.base, base === undefined ? new Uint8Array(8) : tag(base))) throw invalid("it was made for another base");
-  if (!alike(h.target, tag(target))) throw invalid("it was made for another release");
+  if (!sameBytes(h.base, base === undefined ? new Uint8Array(8) : tag(base))) throw invalid("it was made for another base");
+  if (!sameBytes(h.target, tag(target))) throw invalid("it was made for another release");
 }
 
 /** How a file of the target comes into being. arg: index of the base file (kept, copied), of the target file (duplicate). */
@@ -56,7 +56,7 @@ export async function duplicate(a: Job, steps: Step[]): Promise<void> {
 /** The carried files in the order of their contents in the container. */
 export function streamOrder(files: File[], steps: Step[]): File[] {
   const carried = files.filter((_, i) => steps[i].op === carries);
-  return carried.sort((a, b) => compare(extension(a.path), extension(b.path)) || compare(a.path, b.path));
+  return carried.sort((a, b) => compareBytes(extension(a.path), extension(b.path)) || compareBytes(a.path, b.path));
 }
 
 function extension(path: string): string {
@@ -64,28 +64,10 @@ function extension(path: string): string {
   return dot > path.lastIndexOf("/") ? path.slice(dot) : "";
 }
 
-/** Compares by UTF-8 bytes, which is not the order of UTF-16. */
-function compare(a: string, b: string): number {
-  if (a === b) return 0;
-  const x = utf8(a), y = utf8(b);
-  for (let i = 0; i < x.length && i < y.length; i++) {
-    if (x[i] !== y[i]) return x[i] - y[i];
-  }
-  return x.length - y.length;
-}
-
 function tag(files: File[]): Uint8Array {
-  const h = sha256.create();
+  const h = new Sha256();
   for (const f of files) h.update(utf8(`${f.path}\0${f.size}\0${f.sha256}\n`));
   return h.digest().subarray(0, 8);
-}
-
-function alike(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((v, i) => v === b[i]);
-}
-
-function hex(b: Uint8Array): string {
-  return Array.from(b, (v) => v.toString(16).padStart(2, "0")).join("");
 }
 
 /** Cuts the bytes that come into the carried files. */
@@ -129,7 +111,7 @@ export class Splitter {
     while (this.out === undefined && this.at < this.files.length) {
       const f = this.files[this.at];
       this.out = await this.a.sink.create(f);
-      this.hash = this.a.sha256 !== undefined ? this.a.sha256() : sha256.create();
+      this.hash = this.a.sha256 !== undefined ? this.a.sha256() : new Sha256();
       this.left = f.size;
       if (f.size === 0) await this.close();
     }

@@ -84,18 +84,7 @@ export class Bytes {
     const n = this.n, kind = this.kind, at = this.at, slots = this.slots, inputs = this.inputs, meanings = this.meanings, lengths = this.lengths;
     const cells = this.lines.cells, { squash, stretch } = this.curves, { first: w, final, at1, at2 } = this.weights;
     const sub = i < 4 ? (node & ((1 << (3 - i)) - 1)) | (1 << (3 - i)) : node;
-    // matches first: how long they are chooses weights
-    for (let k = 0; k < matches; k++) {
-      const byte = this.matchByte[k], length = this.matchLength[k];
-      let x = 0;
-      lengths[k] = 0;
-      if (length > 0 && (byte | 256) >> (i + 1) === node) {
-        lengths[k] = length;
-        x = stretch[this.trust[(k << 6) | length | (kind << 5)] >> 4];
-        if (((byte >> i) & 1) === 0) x = -x;
-      }
-      inputs[maxContexts + k] = x;
-    }
+    this.compare(node, i);
     const long = lengths[0] < 15 ? lengths[0] : 15;
     const w0 = (kind << 8 | node) * inputsAll;
     const w1 = at1 + (this.select1 << 3 | (7 - i)) * inputsAll;
@@ -103,13 +92,20 @@ export class Bytes {
     let d0 = 0, d1 = 0, d2 = 0;
     const base = (kind * inputsOf) << 9;
     for (let k = 0; k < n; k++) {
-      const v = cells[at[k] + sub];
-      const slot = base + ((k << 9) | ((v & 15) << 5) | (v >> 11));
+      const v = cells[at[k] + sub], used = v & 15;
+      const slot = base + ((k << 9) | (used << 5) | (v >> 11));
       slots[k] = slot;
-      inputs[k] = (v & 15) === 0 ? 0 : stretch[meanings[slot] >> 4];
+      if (used === 0) {
+        inputs[k] = 0;
+        continue;
+      }
+      const x = inputs[k] = stretch[meanings[slot] >> 4];
+      d0 += x * w[w0 + k];
+      d1 += x * w[w1 + k];
+      d2 += x * w[w2 + k];
     }
     // an input beyond the contexts keeps what it was: the format counts on it
-    for (let k = 0; k < inputsAll; k++) {
+    for (let k = n; k < inputsAll; k++) {
       const x = inputs[k];
       if (x !== 0) {
         d0 += x * w[w0 + k];
@@ -123,8 +119,21 @@ export class Bytes {
     // learn
     const target = bit << 16;
     const e0 = ((target - squash[limit + m0]) * 50) >> 10, e1 = ((target - squash[limit + m1]) * 50) >> 10, e2 = ((target - squash[limit + m2]) * 50) >> 10;
-    if (e0 >= smallError || e1 >= smallError || e2 >= smallError || e0 <= -smallError || e1 <= -smallError || e2 <= -smallError) {
-      for (let k = 0; k < inputsAll; k++) {
+    const wrong = e0 >= smallError || e1 >= smallError || e2 >= smallError || e0 <= -smallError || e1 <= -smallError || e2 <= -smallError;
+    const goal = bit === 0 ? 0 : 65535, known = this.learning;
+    for (let k = 0; k < n; k++) {
+      const x = inputs[k];
+      if (x !== 0 && wrong) {
+        w[w0 + k] += (x * e0 + 8192) >> 14;
+        w[w1 + k] += (x * e1 + 8192) >> 14;
+        w[w2 + k] += (x * e2 + 8192) >> 14;
+      }
+      const slot = slots[k], m = meanings[slot], c = at[k] + sub, v = cells[c];
+      meanings[slot] = m + ((goal - m) >> 6);
+      cells[c] = known[target | v] || learn(known, v, bit);
+    }
+    if (wrong) {
+      for (let k = n; k < inputsAll; k++) {
         const x = inputs[k];
         if (x !== 0) {
           w[w0 + k] += (x * e0 + 8192) >> 14;
@@ -137,14 +146,23 @@ export class Bytes {
     final[f] += (m0 * err + 32768) >> 16;
     final[f + 1] += (m1 * err + 32768) >> 16;
     final[f + 2] += (m2 * err + 32768) >> 16;
-    const goal = bit === 0 ? 0 : 65535, known = this.learning;
-    for (let k = 0; k < n; k++) {
-      const slot = slots[k], m = meanings[slot], c = at[k] + sub, v = cells[c];
-      meanings[slot] = m + ((goal - m) >> 6);
-      cells[c] = known[target | v] || learn(known, v, bit);
-    }
     for (let k = 0; k < matches; k++) if (lengths[k] > 0) this.judge(k, i, bit);
     return bit;
+  }
+
+  /** What the matches say: those that agree with the byte so far. */
+  private compare(node: number, i: number): void {
+    for (let k = 0; k < matches; k++) {
+      const byte = this.matchByte[k], length = this.matchLength[k];
+      let x = 0;
+      this.lengths[k] = 0;
+      if (length > 0 && (byte | 256) >> (i + 1) === node) {
+        this.lengths[k] = length;
+        x = this.curves.stretch[this.trust[(k << 6) | length | (this.kind << 5)] >> 4];
+        if (((byte >> i) & 1) === 0) x = -x;
+      }
+      this.inputs[maxContexts + k] = x;
+    }
   }
 
   /** Codes the decision after two last corrections: by what the byte is so far, and by the byte before. */

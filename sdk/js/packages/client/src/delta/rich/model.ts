@@ -19,7 +19,7 @@ const outSize = 64 << 10;
 const viewSize = 16 << 10;
 const viewPad = 64;
 /** Decisions after which others have their turn: some 10 ms of a slow interpreter. */
-const slice = 2048;
+const slice = 1024;
 /** The probability of a change, in 1/65536, below which a quick guess is good enough to code with. */
 const rare = 150;
 
