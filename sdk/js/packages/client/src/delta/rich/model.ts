@@ -18,7 +18,7 @@ const keep = 64;
 const outSize = 64 << 10;
 const viewSize = 16 << 10;
 const viewPad = 64;
-/** Decisions after which others have their turn: some 10 ms of a slow interpreter. */
+/** Decisions after which others have their turn: some 20 ms of an interpreter. */
 const slice = 1024;
 /** The probability of a change, in 1/65536, below which a quick guess is good enough to code with. */
 const rare = 150;
