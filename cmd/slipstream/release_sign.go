@@ -45,7 +45,8 @@ in: give the folder that it was made from as --tree, or say --trust-server.`,
   slipstream release sign main@production-v7 --tree ./CodePush --version 1.4.0`,
 		RunE: func(c *cobra.Command, args []string) error {
 			info, err := os.Stat(args[0])
-			if err == nil && info.Mode().IsRegular() {
+			meant := strings.ContainsAny(args[0], `/\`) || strings.HasSuffix(args[0], ".json") // no release is named like that
+			if err == nil && info.Mode().IsRegular() || err != nil && meant {
 				return t.signFile(&f, args[0])
 			}
 			return t.adopt(c, &f, args[0])
