@@ -318,3 +318,16 @@ func TestAnUnfinishedUploadIsNotInTheWayOfOthers(t *testing.T) {
 		t.Errorf("the true one: %d", got)
 	}
 }
+
+func TestAChangeIsSettledBeforeItIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	c := w.client("owner")
+	for range 2 { // the second one is refused
+		_, _ = c.CreateApp(w.ctx, api.NewApp{Name: "shop", Platforms: []string{"ios"}})
+	}
+	apps, err := c.Apps(w.ctx)
+	w.must(err)
+	if got := w.settled.Load(); got != 1 || len(apps) != 1 {
+		t.Errorf("settled %d times for one change of %d apps, although settling failed", got, len(apps))
+	}
+}

@@ -30,6 +30,8 @@ const Base = "/v1/admin"
 const (
 	maxBody     = 8 << 20 // of JSON: a manifest of 4 MB in base64 is the largest
 	bodyTimeout = 30 * time.Second
+	// settleTimeout is how long an answer waits for devices to see what it tells of.
+	settleTimeout = 2 * time.Second
 )
 
 // Config is what a Server is made of.
@@ -40,8 +42,10 @@ type Config struct {
 	Tokens  *auth.Tokens
 	Limiter *auth.Limiter
 	Jobs    interface{ Wake() } // told of new releases; may be nil
-	Spool   *Spool              // of large uploads; nil refuses them in parts
-	Clock   func() time.Time
+	// Settle lets devices see what was changed before the change is answered; nil leaves them to see it soon.
+	Settle func(context.Context) error
+	Spool  *Spool // of large uploads; nil refuses them in parts
+	Clock  func() time.Time
 	// Alerts are the alerts and who is told of them; nil knows nobody to tell.
 	Alerts *alert.Service
 	// Protocols are the foreign protocols that can be switched on.
@@ -88,7 +92,7 @@ func New(cfg Config) *Server {
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "/v1/openapi", "", "", nil
 	c.Info.Description = "Everything that the slipstream command does goes through this API. Errors are RFC 9457 problem documents with a stable code."
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
-	c.Transformers = append(c.Transformers, ownProblems)
+	c.Transformers = append(c.Transformers, ownProblems, s.settled)
 	s.huma = humago.New(s.mux, c)
 	s.routeApps()
 	s.routeProtocols()
@@ -102,6 +106,19 @@ func New(cfg Config) *Server {
 	s.describeProblems()
 	s.mux.HandleFunc("/", s.nothingHere)
 	return s
+}
+
+// settled waits until devices are told of what the request changed. What failed is only late: devices see it soon.
+func (s *Server) settled(c huma.Context, status string, v any) (any, error) {
+	if s.cfg.Settle == nil || c.Method() == http.MethodGet || !strings.HasPrefix(status, "2") {
+		return v, nil
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), settleTimeout)
+	defer cancel()
+	if err := s.cfg.Settle(ctx); err != nil {
+		s.cfg.Log.Warn("devices see a change later than it was answered", "error", err)
+	}
+	return v, nil
 }
 
 // Handler answers everything under Base, and the OpenAPI document.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ type world struct {
 	spooled string // folder of unfinished uploads
 	now     time.Time
 	secrets map[string]string // by name
+	settled atomic.Int32      // how often devices were to see a change before its answer
 	release sign.Signer
 	root    []byte
 }
@@ -73,7 +75,11 @@ func newWorld(t *testing.T) *world {
 	w.jobs = build.New(build.Config{Store: w.store, Blobs: w.blobs, Owner: "test", TempDir: t.TempDir()})
 	s := api.New(api.Config{Store: w.store, Blobs: w.blobs, Tokens: w.tokens, Spool: spool, Jobs: w.jobs,
 		Rollout: rollout.New(rollout.Config{Store: w.store, Blobs: w.blobs, Keys: keys}),
-		Sender:  func(r *http.Request) string { return first(r.Header.Get("Test-Sender"), "192.0.2.1") }})
+		Settle: func(context.Context) error {
+			w.settled.Add(1)
+			return slipstream.ErrUnavailable
+		},
+		Sender: func(r *http.Request) string { return first(r.Header.Get("Test-Sender"), "192.0.2.1") }})
 	server := httptest.NewServer(s.Handler())
 	t.Cleanup(server.Close)
 	w.url = server.URL

@@ -343,3 +343,19 @@ func TestWatchComesBack(t *testing.T) {
 		t.Error("waited on after the end")
 	}
 }
+
+func TestWhoChangedSomethingSeesItAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.put("shop", "production", "any", 1, map[string]slipstream.PackageState{})
+	w.start()
+	row := w.put("shop", "production", "any", 2, map[string]slipstream.PackageState{}) // and nobody tells the server
+	if got := w.ask("GET", statePath, ""); got.Header.Get("Etag") == newDocument(row.Envelope).etag[0] {
+		t.Fatal("the test shows nothing: the server knew already")
+	}
+	if err := w.server.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.ask("GET", statePath, ""); got.Header.Get("Etag") != newDocument(row.Envelope).etag[0] {
+		t.Error("the change is not served")
+	}
+}

@@ -112,6 +112,7 @@ func (c Config) withDefaults() Config {
 type Server struct {
 	cfg          Config
 	snapshot     atomic.Pointer[snapshot]
+	refreshing   sync.Mutex // one refresh at a time, so that no older snapshot follows a newer one
 	stopping     atomic.Bool
 	cache        *cache
 	dictionaries *dictionaries
@@ -180,6 +181,15 @@ func (s *Server) Run(ctx context.Context) error {
 			s.logExpired()
 		}
 	}
+}
+
+// Settle takes what the store holds by now, so that whoever changed something sees it in this node's next answers. Other
+// nodes follow by themselves.
+func (s *Server) Settle(ctx context.Context) error {
+	if s.snapshot.Load() == nil {
+		return nil // Run begins with what the store holds
+	}
+	return s.refresh(ctx)
 }
 
 // watch follows the store and comes back to it whenever it was away.

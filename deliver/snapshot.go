@@ -78,6 +78,8 @@ type changes struct {
 func (s *Server) refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StoreTimeout)
 	defer cancel()
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
 	last := s.snapshot.Load()
 	if last == nil {
 		last = &snapshot{}
