@@ -76,27 +76,9 @@ export class Trees {
     return (await this.files.list(treePath(digest))).length > 0;
   }
 
-  /**
-   * Reads a whole release and rejects with a Refusal file_mismatch, or a NotFound inside, when it is not as it was signed.
-   * What is there beside, a file or a folder's name with "/", is given to stray as a path of the device's directory.
-   */
-  async inspect(t: Held, options: { stray?(path: string): Promise<void>; signal?: AbortLike } = {}): Promise<void> {
+  /** Reads a whole release and rejects with a Refusal file_mismatch, or a NotFound inside, when it is not as it was signed. */
+  async inspect(t: Held, options: { signal?: AbortLike } = {}): Promise<void> {
     for (const f of t.manifest.files) await this.verify(f, await this.opened(t, f.path), undefined, options.signal);
-    if (!options.stray) return;
-    const signed = new Set<string>();
-    for (const f of t.manifest.files) {
-      signed.add(f.path);
-      for (let at = f.path.lastIndexOf("/"); at > 0; at = f.path.lastIndexOf("/", at - 1)) signed.add(f.path.slice(0, at + 1));
-    }
-    await this.strays(treePath(t.digest), "", signed, options.stray);
-  }
-
-  private async strays(dir: string, folder: string, signed: Set<string>, stray: (path: string) => Promise<void>): Promise<void> {
-    for (const name of await this.files.list(folder === "" ? dir : `${dir}/${folder.slice(0, -1)}`)) {
-      const path = folder + name;
-      if (!signed.has(path)) await stray(`${dir}/${path}`);
-      else if (name.endsWith("/")) await this.strays(dir, path, signed, stray);
-    }
   }
 
   /** Copies the file f, of in t, to a new file; what is copied is verified on the way. */
