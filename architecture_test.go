@@ -71,7 +71,7 @@ var edges = map[string][]string{
 
 	"protocol":                   {"", "decide", "store", "blob"},
 	"protocol/codepush":          {"", "sign", "decide", "store", "blob", "protocol", "protocol/codepush/semver", "internal/httpx"},
-	"protocol/codepush/manage":   {"", "sign", "auth", "store", "blob", "rollout", "protocol", "protocol/codepush", "protocol/codepush/semver"},
+	"protocol/codepush/manage":   {"", "sign", "auth", "store", "blob", "rollout", "protocol", "protocol/codepush", "protocol/codepush/semver", "internal/httpx"},
 	"protocol/codepush/semver":   {""},
 	"protocol/codepush/transfer": {"", "internal/atomicfile"},
 	"protocol/easyclick":         {"", "decide", "store", "blob", "protocol", "internal/httpx"},

@@ -30,8 +30,6 @@ const Base = "/v1/admin"
 const (
 	maxBody     = 8 << 20 // of JSON: a manifest of 4 MB in base64 is the largest
 	bodyTimeout = 30 * time.Second
-	// settleTimeout is how long an answer waits for devices to see what it tells of.
-	settleTimeout = 2 * time.Second
 )
 
 // Config is what a Server is made of.
@@ -110,13 +108,8 @@ func New(cfg Config) *Server {
 
 // settled waits until devices are told of what the request changed. What failed is only late: devices see it soon.
 func (s *Server) settled(c huma.Context, status string, v any) (any, error) {
-	if s.cfg.Settle == nil || c.Method() == http.MethodGet || !strings.HasPrefix(status, "2") {
-		return v, nil
-	}
-	ctx, cancel := context.WithTimeout(c.Context(), settleTimeout)
-	defer cancel()
-	if err := s.cfg.Settle(ctx); err != nil {
-		s.cfg.Log.Warn("devices see a change later than it was answered", "error", err)
+	if c.Method() != http.MethodGet && strings.HasPrefix(status, "2") {
+		httpx.Settle(c.Context(), s.cfg.Settle, s.cfg.Log)
 	}
 	return v, nil
 }

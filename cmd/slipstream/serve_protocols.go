@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -37,10 +38,11 @@ type foreign struct {
 	patches  *ocrunner.Server
 	bundles  *codepush.Server
 	bundling *manage.Server
+	settle   func(ctx context.Context) error // brings what was changed to devices of every kind
 }
 
 // foreign puts the adapters on top of the device side.
-func (c *serveConfig) foreign(o opened, devices *deliver.Server, changes *rollout.Service, tokens *auth.Tokens) *foreign {
+func (c *serveConfig) foreign(o opened, devices *deliver.Server, changes *rollout.Service, tokens *auth.Tokens, logins *auth.Limiter) *foreign {
 	var decider protocol.Decider = devices
 	bytes := devices.Handler()
 	f := &foreign{surfaces: map[string]http.Handler{}}
@@ -67,7 +69,8 @@ func (c *serveConfig) foreign(o opened, devices *deliver.Server, changes *rollou
 	f.running = append(f.running, book.Run)
 	f.bundles = codepush.New(codepush.Config{Book: book, Decider: decider, Reporter: devices, Running: codepush.Runs(o.store), Bytes: bytes, BaseURL: base, Log: c.log})
 	f.surfaces[codepush.Name] = f.bundles
-	f.bundling = manage.New(manage.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Sender: c.sender(), BaseURL: base, Log: c.log})
+	f.settle = func(ctx context.Context) error { return errors.Join(devices.Settle(ctx), book.Settle(ctx)) }
+	f.bundling = manage.New(manage.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Limiter: logins, Sender: c.sender(), BaseURL: base, Settle: f.settle, Log: c.log})
 	return f
 }
 

@@ -183,9 +183,10 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	}
 	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted(), ReportRate: cfg.reports.rate, Wanted: containers.Want,
 		Pages: cfg.pages, Live: news.hub, Spread: rollout.SpreadOf, Caps: capsOf})
-	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Jobs: containers, Spool: o.spool,
-		Log: cfg.log, Version: version, Sender: cfg.sender(), Protocols: protocols(), Alerts: news.alerts, Settle: devices.Settle})
-	adapters := cfg.foreign(o, devices, changes, tokens)
+	logins := auth.NewLimiter(nil) // one for all surfaces: who guesses at two of them is slowed down at both
+	adapters := cfg.foreign(o, devices, changes, tokens, logins)
+	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Limiter: logins, Jobs: containers, Spool: o.spool,
+		Log: cfg.log, Version: version, Sender: cfg.sender(), Protocols: protocols(), Alerts: news.alerts, Settle: adapters.settle})
 	watcher := cfg.watcher(o, changes, news.looked)
 	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), adapters, news.metrics()), cfg.log)
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,7 @@ type Book struct {
 	log      *slog.Logger
 	current  atomic.Pointer[edition]
 	wake     chan struct{}
+	loading  sync.Mutex         // one look at the store at a time, so that no older edition follows a newer one
 	failed   map[pair]time.Time // differences that are not worth having or could not be made, and when to try again
 	verified map[[sha256.Size]byte]bool
 }
@@ -188,8 +190,17 @@ func (b *Book) Refresh(ctx context.Context) error {
 	return err
 }
 
+// Settle takes what the store holds by now, so that whoever changed something sees it in this node's next answers.
+// Differences come later, and are not waited for.
+func (b *Book) Settle(ctx context.Context) error {
+	_, err := b.load(ctx)
+	return err
+}
+
 // load swaps a new edition in and gives the differences that are not there yet.
 func (b *Book) load(ctx context.Context) ([]wanted, error) {
+	b.loading.Lock()
+	defer b.loading.Unlock()
 	var r *reading
 	read := func(tx store.Tx) (err error) {
 		r = &reading{book: b, ctx: ctx, tx: tx, now: b.clock()}

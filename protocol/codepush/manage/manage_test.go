@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ type world struct {
 	web  *httptest.Server
 	book *codepush.Book
 	key  string // of an owner
+	// lazy says that devices get what the book held at its last look, as between two looks of a server that runs.
+	lazy atomic.Bool
 }
 
 func newWorld(t testing.TB) *world {
@@ -42,14 +45,16 @@ func newWorld(t testing.TB) *world {
 	base := func(*http.Request) string { return w.web.URL }
 	w.book = codepush.NewBook(w.Store, w.Blobs, clock, nil)
 	devices := codepush.New(codepush.Config{Book: w.book, Decider: w.Devices, Reporter: w.Devices, Running: codepush.Runs(w.Store), Bytes: w.Devices.Handler(), BaseURL: base, Clock: clock})
-	desk := manage.New(manage.Config{Store: w.Store, Blobs: w.Blobs, Rollout: w.Rollout, Tokens: tokens, BaseURL: base, Clock: clock, MaxUpload: 1 << 20, MaxUnpacked: 2 << 20})
+	desk := manage.New(manage.Config{Store: w.Store, Blobs: w.Blobs, Rollout: w.Rollout, Tokens: tokens, BaseURL: base, Clock: clock, Settle: w.book.Settle, MaxUpload: 1 << 20, MaxUnpacked: 2 << 20})
 	w.web = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if desk.Owns(r.URL.Path) {
 			desk.ServeHTTP(rw, r)
 			return
 		}
-		if err := w.book.Refresh(r.Context()); err != nil {
-			t.Error(err)
+		if !w.lazy.Load() {
+			if err := w.book.Refresh(r.Context()); err != nil {
+				t.Error(err)
+			}
 		}
 		devices.ServeHTTP(rw, r)
 	}))

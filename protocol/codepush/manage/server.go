@@ -22,6 +22,7 @@ import (
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/blob"
+	"github.com/slipstream-ota/slipstream/internal/httpx"
 	"github.com/slipstream-ota/slipstream/protocol/codepush"
 	"github.com/slipstream-ota/slipstream/rollout"
 	"github.com/slipstream-ota/slipstream/store"
@@ -41,8 +42,10 @@ type Config struct {
 	Limiter *auth.Limiter                // nil makes one
 	Sender  func(r *http.Request) string // whom failed logins count for; nil takes the connection's address
 	BaseURL func(r *http.Request) string
-	Clock   func() time.Time // nil is the real one
-	Log     *slog.Logger
+	// Settle lets devices see what was changed before the change is answered; nil leaves them to see it soon.
+	Settle func(context.Context) error
+	Clock  func() time.Time // nil is the real one
+	Log    *slog.Logger
 	// MaxUpload and MaxUnpacked bound a release, in bytes; zero takes 200 MiB and 1 GiB.
 	MaxUpload, MaxUnpacked int64
 }
@@ -171,6 +174,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, need auth.Action,
 		}
 		s.cfg.Log.LogAttrs(r.Context(), slog.LevelInfo, "a CodePush management request was refused", slog.Int("status", status), slog.Any("error", err))
 		a = answer{status: status, body: textOf(err, status)}
+	} else if r.Method != http.MethodGet {
+		httpx.Settle(r.Context(), s.cfg.Settle, s.cfg.Log)
 	}
 	s.write(w, a)
 }
