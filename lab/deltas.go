@@ -350,7 +350,7 @@ func roundTrips(ctx context.Context, env Env, c *tally, rng *rand.Rand) error {
 	if env.Quick {
 		rounds = 12
 	}
-	codecs := []string{delta.CodecRich, delta.CodecHermes, delta.CodecSimpleDeflate, delta.CodecSimpleZstd, delta.CodecSimpleBrotli}
+	codecs := []string{delta.CodecRich, delta.CodecHermes, delta.CodecSimpleDeflate, delta.CodecSimpleZstd, delta.CodecSimpleBrotli, delta.CodecSimpleHermes}
 	for round := range rounds {
 		old := folder{}
 		for range 1 + rng.IntN(8) {

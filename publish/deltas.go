@@ -13,10 +13,13 @@ import (
 )
 
 // DefaultCodecs are the codecs with a patch that are made for every base: the smallest one that a device of 16 MiB can
-// take, with and without knowledge of bytecode, the same under the name of JavaScript where that can take it, one that needs nothing but Zstandard, and, where there is more bytecode
-// than 16 MiB have room for, one of 64 MiB.
+// take, with and without knowledge of bytecode, the same under the name of JavaScript where that can take it, one that needs nothing but Zstandard, the same with knowledge of
+// bytecode, and, where there is more bytecode than 16 MiB have room for, those of 64 MiB.
 func DefaultCodecs() []string {
-	return []string{delta.CodecRich, delta.CodecRichJS, delta.CodecHermes, delta.CodecHermes64, delta.CodecSimpleZstd}
+	return []string{
+		delta.CodecRich, delta.CodecRichJS, delta.CodecHermes, delta.CodecHermes64,
+		delta.CodecSimpleZstd, delta.CodecSimpleHermes, delta.CodecSimpleHermes64,
+	}
 }
 
 const defaultDeltaBytes = 256 << 20

@@ -22,8 +22,11 @@ type rewrite struct {
 	old     int // index among the files of the base
 }
 
-// tablesAtLeast is what rewriting leaves of the memory of a codec for tables.
+// tablesAtLeast is what rewriting leaves of the memory of a codec for the tables of the profile rich.
 const tablesAtLeast = 8 << 20
+
+// footerSize is how many bytes at the end of a file of bytecode are the SHA-1 of all before.
+const footerSize = 20
 
 // space counts the memory that the reader needs to undo rewrites, in bytes: for every old file its rewritten form and its
 // strings, and for one carried file at a time itself, its strings and its literals. It is part of the format: writer and
@@ -130,12 +133,16 @@ func nearest(f slipstream.File, old []slipstream.File, known []int) int {
 	})
 }
 
-// within gives the rewrites that a reader with so much memory can undo, in their order.
-func (w *rewriter) within(memory int) []rewrite {
+// within gives the rewrites that a reader of patches of o can undo, in their order.
+func (w *rewriter) within(o patch.Options) []rewrite {
+	tables := int64(tablesAtLeast)
+	if o.Profile == patch.ProfileSimple {
+		tables = 1 // of its memory something must be left
+	}
 	var out []rewrite
 	s := &space{old: w.old, carried: w.carried, seen: map[int]bool{}}
 	for _, r := range w.pairs {
-		if s.with(r)+tablesAtLeast <= int64(memory) {
+		if s.with(r)+tables <= int64(o.Memory) {
 			s.take(r)
 			out = append(out, r)
 		}
@@ -143,13 +150,18 @@ func (w *rewriter) within(memory int) []rewrite {
 	return out
 }
 
-// apply gives base and target with the rewritten forms in them.
-func (w *rewriter) apply(rewrites []rewrite, base, target []byte) ([]byte, []byte) {
+// apply gives base and target with the rewritten forms in them. In simple patches the footer of a carried file stands as it
+// is: a reader that interprets its program would compute it for longer than the rest takes.
+func (w *rewriter) apply(rewrites []rewrite, base, target []byte, profile string) ([]byte, []byte) {
+	footers := target
 	base, target = slices.Clone(base), slices.Clone(target)
 	oldAt, newAt := starts(w.old), starts(w.carried)
 	for _, r := range rewrites {
 		copy(base[oldAt[r.old]:], w.bases[r.old])
 		copy(target[newAt[r.carried]:], w.targets[r.carried])
+		if end := newAt[r.carried+1]; profile == patch.ProfileSimple {
+			copy(target[end-footerSize:end], footers[end-footerSize:])
+		}
 	}
 	return base, target
 }
@@ -277,7 +289,7 @@ type maker struct {
 	carried      []slipstream.File
 	base, target []byte
 	plain        *patch.Pair
-	byMemory     map[int]Delta // plain patches of the profile auto
+	made         map[kind]Delta // patches without rewriting
 	code         *rewriter
 }
 
@@ -292,7 +304,8 @@ func (m *maker) diff(ctx context.Context, p *patch.Pair, po patch.Options, codec
 
 // patched makes a container without rewritten files.
 func (m *maker) patched(ctx context.Context, codec string, po patch.Options) (Delta, error) {
-	if d, ok := m.byMemory[po.Memory]; ok && po.Profile == "" {
+	kind := kindOf(po)
+	if d, ok := m.made[kind]; ok {
 		d.Codec = codec
 		return d, nil
 	}
@@ -303,53 +316,66 @@ func (m *maker) patched(ctx context.Context, codec string, po patch.Options) (De
 		}
 	}
 	d, err := m.diff(ctx, m.plain, po, codec, patchHeader(codecPatch, m.old.Files, m.new.Files))
-	if err == nil && po.Profile == "" {
-		m.byMemory[po.Memory] = d
+	if err == nil {
+		m.made[kind] = d
 	}
 	return d, err
 }
 
 // rewritten makes the container of a codec that rewrites bytecode, or gives false when there is none that is worth it.
-func (m *maker) rewritten(ctx context.Context, codec string, memory int, codecs []string) (Delta, bool, error) {
+func (m *maker) rewritten(ctx context.Context, codec string, po patch.Options, codecs []string) (Delta, bool, error) {
 	if m.code == nil {
 		var err error
 		if m.code, err = bytecode(ctx, m.old.Files, m.carried, m.base, m.target); err != nil {
 			return Delta{}, false, err
 		}
 	}
-	pairs := m.code.within(memory)
-	for _, c := range codecs { // of two that rewrite the same files the one with less memory is enough
-		if o, _ := optionsOf(c); rewrites(c) && o.Memory < memory && slices.Equal(pairs, m.code.within(o.Memory)) {
+	pairs := m.code.within(po)
+	plain := false // there is a codec without rewriting that asks for no more
+	for _, c := range codecs {
+		o, _ := optionsOf(c)
+		if o.Profile != po.Profile || !slices.Equal(o.Streams, po.Streams) {
+			continue
+		}
+		switch { // of two that rewrite the same files the one with less memory is enough
+		case !rewrites(c):
+			plain = plain || c != CodecRichJS && (o.Memory == po.Memory || o.Profile == patch.ProfileSimple)
+		case o.Memory < po.Memory && slices.Equal(pairs, m.code.within(o)):
 			return Delta{}, false, nil
 		}
 	}
-	only := !slices.ContainsFunc(codecs, func(c string) bool {
-		o, _ := optionsOf(c)
-		return o.Memory == memory && o.Profile == "" && !rewrites(c) && c != CodecRichJS
-	})
-	var made []Delta
-	if len(pairs) > 0 {
-		base, target := m.code.apply(pairs, m.base, m.target)
-		p, err := patch.Match(ctx, base, target)
-		if err != nil {
-			return Delta{}, false, err
-		}
-		po := patch.Options{Memory: memory - int(workspace(pairs, m.old.Files, m.carried))}
-		head := append(patchHeader(codecRewritten, m.old.Files, m.new.Files), encodeRewrites(pairs)...)
-		d, err := m.diff(ctx, p, po, codec, head)
-		if err != nil {
-			return Delta{}, false, err
-		}
-		made = append(made, d)
-	} else if !only {
+	if len(pairs) == 0 && plain {
 		return Delta{}, false, nil
 	}
-	d, err := m.patched(ctx, codec, patch.Options{Memory: memory})
+	d, err := m.patched(ctx, codec, po)
+	if err != nil || len(pairs) == 0 {
+		return d, err == nil, err
+	}
+	base, target := m.code.apply(pairs, m.base, m.target, po.Profile)
+	p, err := patch.Match(ctx, base, target)
 	if err != nil {
 		return Delta{}, false, err
 	}
-	if len(made) > 0 && len(made[0].Container) < len(d.Container) {
-		return made[0], true, nil
+	if po.Profile != patch.ProfileSimple {
+		po.Memory -= int(workspace(pairs, m.old.Files, m.carried))
 	}
-	return d, only, nil
+	head := append(patchHeader(codecRewritten, m.old.Files, m.new.Files), encodeRewrites(pairs)...)
+	r, err := m.diff(ctx, p, po, codec, head)
+	if err == nil && len(r.Container) < len(d.Container) {
+		return r, true, nil
+	}
+	return d, !plain, err
+}
+
+// kind says which patches are the same whatever codec they are for.
+type kind struct {
+	memory int
+	stream string
+}
+
+func kindOf(o patch.Options) kind {
+	if o.Profile == patch.ProfileSimple {
+		return kind{stream: o.Streams[0]}
+	}
+	return kind{memory: o.Memory}
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/publish/delta/hermes"
+	"github.com/slipstream-ota/slipstream/publish/delta/patch"
 )
 
 func bytecodeFile(t testing.TB, name string) string {
@@ -50,6 +52,44 @@ func TestBytecodeTravelsRewritten(t *testing.T) {
 	}
 }
 
+func TestSimplePatchesOverRewrittenBytecode(t *testing.T) {
+	t.Parallel()
+	old, new := bytecodeReleases(t)
+	made := encodeDeltas(t, old, new, CodecSimpleZstd, CodecSimpleHermes, CodecSimpleHermes64, CodecRich)
+	if len(made) != 3 || made[0].Codec != CodecSimpleZstd || made[1].Codec != CodecSimpleHermes || made[2].Codec != CodecRich {
+		t.Fatalf("made %d containers, of which the one with more memory is no other", len(made))
+	}
+	plain, rewritten := made[0].Container, made[1].Container
+	if len(rewritten)*3 > len(plain)*2 || made[1].Stats.Profile != patch.ProfileSimple {
+		t.Errorf("%d bytes plain, %d rewritten with profile %s", len(plain), len(rewritten), made[1].Stats.Profile)
+	}
+	if alone := encodeDeltas(t, old, new, CodecSimpleHermes); len(alone) != 1 || !bytes.Equal(alone[0].Container, rewritten) {
+		t.Error("what else is asked for changes the container")
+	}
+	got, err := rebuild(t.Context(), rewritten, old, new)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantTree(t, got, new)
+}
+
+// A reader in JavaScript need not compute SHA-1 for it.
+func TestSimplePatchesCarryTheFootersOfBytecode(t *testing.T) {
+	t.Parallel()
+	old, new := tree{"index.hbc": bytecodeFile(t, "one.hbc")}, tree{"index.hbc": bytecodeFile(t, "two.hbc")}
+	c := encodeDeltas(t, old, new, CodecSimpleHermes)[0].Container
+	base, _ := hermes.Base([]byte(old["index.hbc"]))
+	var got bytes.Buffer
+	err := patch.Apply(t.Context(), bytes.NewReader(base), int64(len(base)), bytes.NewReader(c[headerSize+3:]), &got,
+		patch.Limits{NewSize: int64(len(new["index.hbc"]))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := new["index.hbc"]; got.String()[got.Len()-footerSize:] != want[len(want)-footerSize:] {
+		t.Error("the footer is another one")
+	}
+}
+
 func TestSeveralFilesOfBytecode(t *testing.T) {
 	t.Parallel()
 	one, two, debug := bytecodeFile(t, "one.hbc"), bytecodeFile(t, "two.hbc"), bytecodeFile(t, "debug.hbc")
@@ -73,14 +113,19 @@ func TestACodecForBytecodeIsLeftOutWhenItIsNoUse(t *testing.T) {
 	if made := encodeDeltas(t, old, new, CodecHermes, CodecRich, CodecHermes64); len(made) != 1 || made[0].Codec != CodecRich {
 		t.Errorf("made %d containers, one is due", len(made))
 	}
-	made := encodeDeltas(t, old, new, CodecHermes)
-	if len(made) != 1 {
-		t.Fatal("who asks for no other codec must get one")
+	if made := encodeDeltas(t, old, new, CodecSimpleHermes64, CodecSimpleHermes, CodecSimpleZstd); len(made) != 1 || made[0].Codec != CodecSimpleZstd {
+		t.Errorf("made %d simple containers, one is due", len(made))
 	}
-	if got, err := rebuild(t.Context(), made[0].Container, old, new); err != nil {
-		t.Error(err)
-	} else {
-		wantTree(t, got, new)
+	for _, c := range []string{CodecHermes, CodecSimpleHermes} {
+		made := encodeDeltas(t, old, new, c, CodecSimpleDeflate)
+		if len(made) != 2 || made[0].Codec != c {
+			t.Fatalf("who asks for no other codec like %s must get one", c)
+		}
+		if got, err := rebuild(t.Context(), made[0].Container, old, new); err != nil {
+			t.Error(err)
+		} else {
+			wantTree(t, got, new)
+		}
 	}
 }
 
@@ -97,10 +142,22 @@ func TestBytecodeKeepsToItsMemory(t *testing.T) {
 	}
 	large := []slipstream.File{{Path: "a.hbc", Size: 40 << 20}, {Path: "b.hbc", Size: 1 << 20}}
 	w := &rewriter{old: large, carried: large, pairs: []rewrite{{0, 0}, {1, 1}, {1, 0}}}
-	if got := w.within(16 << 20); !slices.Equal(got, []rewrite{{1, 1}}) {
+	if got := w.within(patch.Options{Memory: 16 << 20}); !slices.Equal(got, []rewrite{{1, 1}}) {
 		t.Errorf("within 16 MiB %v are rewritten", got)
 	}
-	if got := w.within(256 << 20); len(got) != 3 {
+	if got := w.within(patch.Options{Memory: 16 << 20, Profile: patch.ProfileSimple}); !slices.Equal(got, []rewrite{{1, 1}}) {
+		t.Errorf("within 16 MiB without tables %v are rewritten", got)
+	}
+	four := []slipstream.File{{Path: "a.hbc", Size: 4 << 20}}
+	for less, want := range map[int64]int{0: 0, 1: 1} {
+		four[0].Size -= less
+		w := &rewriter{old: four, carried: four, pairs: []rewrite{{0, 0}}}
+		if got := w.within(patch.Options{Memory: 16 << 20, Profile: patch.ProfileSimple}); len(got) != want {
+			t.Errorf("of %d bytes %v are rewritten", four[0].Size, got)
+		}
+		four[0].Size += less
+	}
+	if got := w.within(patch.Options{Memory: 256 << 20}); len(got) != 3 {
 		t.Errorf("within 256 MiB %v are rewritten", got)
 	}
 }
@@ -154,28 +211,30 @@ func TestHostileListsOfRewrittenFiles(t *testing.T) {
 func TestGoldenBytecodeContainer(t *testing.T) {
 	t.Parallel()
 	old, new := bytecodeReleases(t)
-	name := filepath.Join("testdata", "rich-1-hbc.hex")
-	if *update {
-		c := encodeDeltas(t, old, new, CodecHermes)[0].Container
-		if err := os.WriteFile(name, []byte(hex.EncodeToString(c)+"\n"), 0o644); err != nil {
+	for codec, file := range map[string]string{CodecHermes: "rich-1-hbc.hex", CodecSimpleHermes: "simple-1-zstd-hbc.hex"} {
+		name := filepath.Join("testdata", file)
+		if *update {
+			c := encodeDeltas(t, old, new, codec)[0].Container
+			if err := os.WriteFile(name, []byte(hex.EncodeToString(c)+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := rebuild(t.Context(), c, old, new)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantTree(t, got, new)
-	if again := encodeDeltas(t, old, new, CodecHermes)[0].Container; !bytes.Equal(again, c) {
-		t.Error("the writer makes other bytes")
+		c, err := hex.DecodeString(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := rebuild(t.Context(), c, old, new)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantTree(t, got, new)
+		if again := encodeDeltas(t, old, new, codec)[0].Container; !bytes.Equal(again, c) {
+			t.Errorf("the writer of %s makes other bytes", codec)
+		}
 	}
 }
 
@@ -183,6 +242,7 @@ func FuzzApplyRewritten(f *testing.F) {
 	one, two := bytecodeFile(f, "one.hbc"), bytecodeFile(f, "two.hbc")
 	old, new := tree{"index.hbc": one}, tree{"index.hbc": two}
 	f.Add(encodeDeltas(f, old, new, CodecHermes)[0].Container[headerSize:])
+	f.Add(encodeDeltas(f, old, new, CodecSimpleHermes)[0].Container[headerSize:])
 	head := patchHeader(codecRewritten, old.manifest().Files, new.manifest().Files)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		got, err := rebuild(t.Context(), append(slices.Clone(head), body...), old, new)

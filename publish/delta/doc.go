@@ -52,10 +52,18 @@
 //	rich/1+hbc         rich/1, or codec 3 in 16 MiB
 //	rich/1+hbc+64m     the same in 64 MiB
 //	simple/1+X         profile simple, stored or in the stream X: deflate, zstd, brotli
+//	simple/1+zstd+hbc       simple/1+zstd, or codec 3 with such a patch and 16 MiB for bytecode
+//	simple/1+zstd+hbc+64m   the same with 64 MiB
 //
 // rich/1+js is for readers that interpret their program. It is never another container than that of rich/1: where that
 // asks no more, it stands in the list under both names, with the same hash, so it costs no storage; where it asks more,
 // there is none of rich/1+js and such a reader takes a simple one. A decision is one call of the arithmetic coder. A
 // reader counts them and refuses the container when there are more; it may look now and then, at the latest after every
 // 64 KiB of content.
+//
+// simple/1+zstd+hbc is for readers that interpret their program too: the steps of a simple patch are light work, and so is
+// undoing the rewriting. There is one in the list only where it is smaller than simple/1+zstd. In its patch the last 20
+// bytes of a rewritten file, the SHA-1 of all before, stand as they are in the file, where the rewritten form has zeros; a
+// reader may leave them so or compute them. 16 MiB are enough for a bundle of just under 4 MiB that becomes one of the same size,
+// 64 MiB for one of just under 16 MiB.
 package delta

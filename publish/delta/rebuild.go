@@ -27,6 +27,9 @@ const (
 	CodecSimpleDeflate = "simple/1+deflate" // patches of the simple profile, stored or in this stream
 	CodecSimpleZstd    = "simple/1+zstd"
 	CodecSimpleBrotli  = "simple/1+brotli"
+
+	CodecSimpleHermes   = "simple/1+zstd+hbc"     // the same as simple/1+zstd with rewritten Hermes bytecode, which takes at most 16 MiB
+	CodecSimpleHermes64 = "simple/1+zstd+hbc+64m" // at most 64 MiB, for bytecode of more than some 4 MB
 )
 
 // DecisionsJS is how many coded decisions a patch of rich/1+js takes at most: about a second of an interpreter.
@@ -74,12 +77,25 @@ func optionsOf(codec string) (patch.Options, bool) {
 	case CodecSimpleDeflate, CodecSimpleZstd, CodecSimpleBrotli:
 		_, stream, _ := strings.Cut(codec, "+")
 		return patch.Options{Profile: patch.ProfileSimple, Streams: []string{stream}}, true
+	case CodecSimpleHermes, CodecSimpleHermes64:
+		o, _ := optionsOf(CodecSimpleZstd)
+		o.Memory = 16 << 20
+		if codec == CodecSimpleHermes64 {
+			o.Memory = 64 << 20
+		}
+		return o, true
 	}
 	return patch.Options{}, false
 }
 
 // rewrites tells whether a codec may rewrite bytecode.
-func rewrites(codec string) bool { return codec == CodecHermes || codec == CodecHermes64 }
+func rewrites(codec string) bool {
+	switch codec {
+	case CodecHermes, CodecHermes64, CodecSimpleHermes, CodecSimpleHermes64:
+		return true
+	}
+	return false
+}
 
 // MemoryOf gives the bytes that a reader of the codec must allow for tables and rewritten bytecode, and whether it is a
 // codec with a patch.
@@ -114,7 +130,7 @@ func EncodeDeltas(ctx context.Context, codecs []string, old, new *slipstream.Man
 		}
 	}
 	steps := plan(old.Files, new.Files)
-	m := &maker{o: o, old: old, new: new, carried: pick(new.Files, streamOrder(new.Files, steps)), byMemory: map[int]Delta{}}
+	m := &maker{o: o, old: old, new: new, carried: pick(new.Files, streamOrder(new.Files, steps)), made: map[kind]Delta{}}
 	if err := patch.CheckSizes(sizeOf(old.Files), sizeOf(m.carried)); err != nil {
 		return nil, err
 	}
@@ -130,7 +146,7 @@ func EncodeDeltas(ctx context.Context, codecs []string, old, new *slipstream.Man
 		po, _ := optionsOf(c)
 		d, worth := Delta{}, true
 		if rewrites(c) {
-			d, worth, err = m.rewritten(ctx, c, po.Memory, codecs)
+			d, worth, err = m.rewritten(ctx, c, po, codecs)
 		} else {
 			d, err = m.patched(ctx, c, po)
 			worth = c != CodecRichJS || fitsJS(d.Stats)

@@ -313,6 +313,8 @@ func hermesVectors(t *testing.T, codec string) *vectorMaker {
 	v.add("rewrites against a file that is not there", refusedContainer, list(1, 0, 2))
 	v.add("rewrites against what is no bytecode", refusedContainer, append(list(1, 1, 0), v.good[headerSize+3:]...))
 	v.add("less memory than bytecode needs", refusedContainer, v.good).Memory = 1 << 15
+	v.add("says that nothing is rewritten", refusedFile, append(patchHeader(codecPatch, v.old.manifest().Files, v.new.manifest().Files), v.good[headerSize+3:]...))
+	v.add("the base on disk is no bytecode", refusedContainer, v.good).Held = contents(tree{"index.hbc": strings.Repeat("x", len(v.old["index.hbc"]))})
 	return v
 }
 
@@ -329,6 +331,9 @@ func TestContainerVectors(t *testing.T) {
 		},
 		"rich":     func(t *testing.T) (string, *vectorMaker) { return CodecRichJS, richVectors(t, CodecRichJS) },
 		"rich-cap": func(t *testing.T) (string, *vectorMaker) { return CodecRichJS, overCap(t) },
+		"simple-hbc": func(t *testing.T) (string, *vectorMaker) {
+			return CodecSimpleHermes, hermesVectors(t, CodecSimpleHermes)
+		},
 		"rich-hbc": func(t *testing.T) (string, *vectorMaker) { return CodecHermes, hermesVectors(t, CodecHermes) },
 	} {
 		t.Run(name, func(t *testing.T) {
