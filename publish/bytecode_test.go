@@ -37,10 +37,13 @@ func TestBytecodeGetsAContainerOfItsOwn(t *testing.T) {
 		byCodec[c.Codec] = c
 		names = append(names, c.Codec)
 	}
-	if got := strings.Join(names, " "); got != "changed/1 rich/1 rich/1+hbc simple/1+zstd" {
+	if got := strings.Join(names, " "); got != "changed/1 rich/1 rich/1+hbc simple/1+zstd simple/1+zstd+hbc" {
 		t.Fatalf("made %s", got)
 	}
 	if rewritten, plain := byCodec[delta.CodecHermes].Size, byCodec[delta.CodecRich].Size; rewritten*3 > plain*2 {
 		t.Errorf("%d bytes with the bytecode rewritten, %d without", rewritten, plain)
+	}
+	if rewritten, plain := byCodec[delta.CodecSimpleHermes].Size, byCodec[delta.CodecSimpleZstd].Size; rewritten*3 > plain*2 {
+		t.Errorf("simple: %d bytes with the bytecode rewritten, %d without", rewritten, plain)
 	}
 }

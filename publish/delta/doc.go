@@ -64,6 +64,6 @@
 // simple/1+zstd+hbc is for readers that interpret their program too: the steps of a simple patch are light work, and so is
 // undoing the rewriting. There is one in the list only where it is smaller than simple/1+zstd. In its patch the last 20
 // bytes of a rewritten file, the SHA-1 of all before, stand as they are in the file, where the rewritten form has zeros; a
-// reader may leave them so or compute them. 16 MiB are enough for a bundle of just under 4 MiB that becomes one of the same size,
-// 64 MiB for one of just under 16 MiB.
+// reader may leave them so or compute them. 16 MiB are enough for a bundle of just under 4 MiB that becomes one of the same
+// size, 64 MiB for one of just under 16 MiB.
 package delta
