@@ -5,12 +5,16 @@ TIMEOUT ?= 20m
 PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always 2>/dev/null || echo dev)
 
-.PHONY: all build test test-race bench lint fuzz vectors install clean
+.PHONY: all build device test test-race bench lint fuzz vectors install clean
 
 all: build
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o slipstream ./cmd/slipstream
+
+# The client alone, for kiosks, edge and other devices: no server, no publisher, no admin.
+device:
+	CGO_ENABLED=0 $(GO) build -tags device -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o slipstream-device ./cmd/slipstream
 
 test:
 	@sh scripts/test-js.sh build $(PKGS)
@@ -39,4 +43,4 @@ install: build
 	install -m 0755 slipstream $(DESTDIR)$(PREFIX)/bin/slipstream
 
 clean:
-	rm -f slipstream
+	rm -f slipstream slipstream-device

@@ -156,6 +156,33 @@ func TestImportsFollowTheWayOfTheData(t *testing.T) {
 	}
 }
 
+// inDevices is all that the device build may be made of beside the standard library: no store, no server, no metrics.
+var inDevices = []string{
+	"", "sign", "decide", "client", "client/trial", "client/live", "internal/atomicfile", "internal/config", "publish/delta", "publish/delta/*",
+	"protocol/easyclick/device", "protocol/ocrunner/device", "cmd/slipstream",
+	"github.com/klauspost/compress/*", "github.com/andybalholm/brotli/*", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/*",
+}
+
+func TestTheDeviceBuildIsMadeOfWhatADeviceNeeds(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "list", "-deps", "-tags", "device", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./cmd/slipstream").Output()
+	if err != nil {
+		t.Fatalf("list what the device build is made of: %v", err)
+	}
+	packages := strings.Fields(string(out))
+	if !slices.Contains(packages, module+"/client") {
+		t.Fatalf("the device build has no client: %v", packages)
+	}
+	for _, pkg := range packages {
+		if !slices.ContainsFunc(inDevices, func(p string) bool {
+			whole, below := strings.CutSuffix(p, "/*")
+			return relative(pkg) == whole || below && strings.HasPrefix(relative(pkg), whole+"/")
+		}) {
+			t.Errorf("the device build may not have %s: give what needs it the constraint `!device`", relative(pkg))
+		}
+	}
+}
+
 func relative(path string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(path, module), "/")
 }

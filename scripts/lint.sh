@@ -8,6 +8,7 @@ if [ -n "$bad" ]; then
 	exit 1
 fi
 "$go" vet ./...
+"$go" vet -tags device ./cmd/slipstream
 missing=""
 bin=$("$go" env GOPATH)/bin
 if command -v staticcheck >/dev/null 2>&1; then

@@ -1,3 +1,5 @@
+//go:build !device
+
 package main
 
 import (
@@ -13,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/protocol/ocrunner/device"
 	"github.com/slipstream-ota/slipstream/publish/source"
 )
 
@@ -293,4 +296,9 @@ func (t *tool) publishBuilt(ctx context.Context, p *publishFlags, path string) (
 		return nil, fmt.Errorf("%s was made, and publishing it failed: %w", path, err)
 	}
 	return text.Bytes(), nil
+}
+
+// sealPatch encrypts the file from to the file to.
+func sealPatch(key []byte, from, to string) error {
+	return cipherFile(key, from, to, device.Encrypt)
 }

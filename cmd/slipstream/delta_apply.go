@@ -30,9 +30,15 @@ type deltaApplied struct {
 	Seconds float64 `json:"seconds"`
 }
 
+// applyFlags are the flags of `delta apply`.
+type applyFlags struct {
+	memory     string
+	size       int64
+	raw, force bool
+}
+
 func newDeltaApplyCommand(t *tool) *cobra.Command {
-	f := deltaFlags{}
-	var size int64
+	var f applyFlags
 	c := &cobra.Command{
 		Use: "apply OLD PATCH OUT", Short: "Apply a patch", Args: exactly(3, "OLD, PATCH and OUT"),
 		Long: `Apply a patch to OLD and write OUT: a file, or a folder that must not be there yet. An archive comes out as the folder
@@ -42,7 +48,7 @@ BSDIFF40 patches and bodies of the content coding dcz are known by their content
 the hash is printed.`,
 		Example: "  slipstream delta apply app-1.4.0/ app.patch app-1.5.0/",
 		RunE: func(c *cobra.Command, args []string) error {
-			out, err := t.deltaApply(c.Context(), &f, args[0], args[1], args[2], size)
+			out, err := t.deltaApply(c.Context(), &f, args[0], args[1], args[2])
 			if err != nil {
 				return err
 			}
@@ -57,11 +63,11 @@ the hash is printed.`,
 	c.Flags().BoolVar(&f.raw, "raw", false, "take archives as one file")
 	c.Flags().BoolVar(&f.force, "force", false, "write over a file OUT")
 	c.Flags().StringVar(&f.memory, "memory", "192MiB", "most memory that the patch may take for tables")
-	c.Flags().Int64Var(&size, "size", 1<<31, "most bytes that OUT may have where the patch does not say it")
+	c.Flags().Int64Var(&f.size, "size", 1<<31, "most bytes that OUT may have where the patch does not say it")
 	return c
 }
 
-func (t *tool) deltaApply(ctx context.Context, f *deltaFlags, oldPath, patchPath, out string, size int64) (_ *deltaApplied, err error) {
+func (t *tool) deltaApply(ctx context.Context, f *applyFlags, oldPath, patchPath, out string) (_ *deltaApplied, err error) {
 	if err := free(out, f.force); err != nil {
 		return nil, err
 	}
@@ -90,7 +96,7 @@ func (t *tool) deltaApply(ctx context.Context, f *deltaFlags, oldPath, patchPath
 	var done *deltaApplied
 	switch {
 	case !own:
-		done, err = applyForeignTo(ctx, old, p, out, size)
+		done, err = applyForeignTo(ctx, old, p, out, f.size)
 	case old.Single:
 		done, err = applyFile(ctx, old, p, out, memory)
 	default:

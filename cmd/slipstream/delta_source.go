@@ -16,7 +16,6 @@ import (
 	"syscall"
 
 	"github.com/slipstream-ota/slipstream"
-	"github.com/slipstream-ota/slipstream/publish"
 	"github.com/slipstream-ota/slipstream/publish/delta/patch"
 	"github.com/slipstream-ota/slipstream/publish/delta/tree"
 )
@@ -38,7 +37,7 @@ const (
 )
 
 // openSource finds and hashes the files of path. raw takes an archive as one file.
-func openSource(ctx context.Context, path string, raw bool, progress publish.Progress) (_ *deltaSource, err error) {
+func openSource(ctx context.Context, path string, raw bool, progress steps) (_ *deltaSource, err error) {
 	s := &deltaSource{path: path}
 	defer func() {
 		if err != nil {
@@ -166,7 +165,7 @@ func (s *deltaSource) open(i int) (io.ReadCloser, error) {
 }
 
 // hash reads every file once.
-func (s *deltaSource) hash(ctx context.Context, progress publish.Progress) error {
+func (s *deltaSource) hash(ctx context.Context, progress steps) error {
 	progress.Phase("Reading", s.size)
 	h, buf := sha256.New(), make([]byte, 64<<10) // for all files: a tree may have a million
 	for i := range s.Files {
@@ -192,7 +191,7 @@ func (s *deltaSource) hash(ctx context.Context, progress publish.Progress) error
 type watched struct {
 	ctx      context.Context
 	r        io.Reader
-	progress publish.Progress
+	progress steps
 }
 
 func (w *watched) Read(p []byte) (int, error) {
@@ -227,6 +226,14 @@ func (s *deltaSource) base(chosen []int) (io.ReaderAt, error) {
 		}
 	}
 	return bytes.NewReader(all.Bytes()), nil
+}
+
+// content reads a single file.
+func (s *deltaSource) content() ([]byte, error) {
+	if !s.Single {
+		return nil, usageError{fmt.Errorf("%s is a folder: this format is for single files", s.path)}
+	}
+	return os.ReadFile(s.path)
 }
 
 // Close lets go of all files.

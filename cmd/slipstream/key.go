@@ -1,3 +1,5 @@
+//go:build !device
+
 package main
 
 import (
@@ -27,24 +29,6 @@ app and what each may sign; it is signed by a threshold of its root keys.`,
 	}
 	c.AddCommand(newKeyGenerateCommand(t), newKeyShowCommand(t), newKeyRootCommand(t))
 	return c
-}
-
-// noSubcommand refuses the words that a command with subcommands does not know.
-func noSubcommand(c *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usageError{slipstream.Hint(fmt.Errorf("unknown command %q", c.CommandPath()+" "+args[0]), "see `%s --help`", c.CommandPath())}
-	}
-	return nil
-}
-
-// exactly is cobra.ExactArgs with the exit code and the words of this tool.
-func exactly(n int, what string) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) != n {
-			return usageError{slipstream.Hint(fmt.Errorf("%s takes %s, not %d arguments", c.CommandPath(), what, len(args)), "see `%s --help`", c.CommandPath())}
-		}
-		return nil
-	}
 }
 
 // keyInfo is what is told of a key: never anything private.

@@ -1,3 +1,5 @@
+//go:build !device
+
 package main
 
 import (
@@ -381,18 +383,6 @@ func sameDocument(a, b []byte) bool {
 	x, errX := sign.ParseEnvelope(a, sign.TypeRoot, slipstream.MaxRootBytes)
 	y, errY := sign.ParseEnvelope(b, sign.TypeRoot, slipstream.MaxRootBytes)
 	return errX == nil && errY == nil && bytes.Equal(x.Payload, y.Payload)
-}
-
-func openRootFile(path string) (*sign.Trust, error) {
-	raw, err := readSmall(path, slipstream.MaxRootBytes)
-	if err != nil {
-		return nil, fmt.Errorf("read root: %w", err)
-	}
-	trust, err := sign.OpenRoot(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return trust, nil
 }
 
 // nextRoot copies a root as the version after it. A root that says more than this version of the tool knows is not

@@ -1,3 +1,5 @@
+//go:build !device
+
 package main
 
 import (
@@ -93,14 +95,4 @@ func scheme(address string) string {
 		return "?"
 	}
 	return u.Scheme
-}
-
-// lookup finds a variable of an environment that was handed over.
-func lookup(environ []string, name string) string {
-	for _, kv := range environ {
-		if k, v, ok := strings.Cut(kv, "="); ok && k == name {
-			return v
-		}
-	}
-	return ""
 }

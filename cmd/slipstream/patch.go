@@ -23,6 +23,8 @@ func newPatchCommand(t *tool) *cobra.Command {
 		Use: "patch", Short: "Act as an app with a runtime patcher does, and encrypt patches for one",
 		Long: `Patch asks a patch service (ours, or any other that follows the same document) as the app on a device does, and downloads and
 checks what it offers. Against our server the check is the publisher's signature; against another one it is the MD5.`,
+		Args: noSubcommand,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newPatchCheck(t), newPatchFetch(t), newPatchKey(t), newPatchCipher(t, "encrypt", "Encrypt a patch with a key that the app holds", device.Encrypt),
 		newPatchCipher(t, "decrypt", "Decrypt a patch as the app does", device.Decrypt))
@@ -243,11 +245,6 @@ func readPatchKey(path string) ([]byte, error) {
 		return nil, slipstream.Hint(slipstream.Invalidf("%s holds no key for patches", path), "it is one line of %d hex digits: `slipstream patch key` makes one", 2*device.KeySize)
 	}
 	return key, nil
-}
-
-// sealPatch encrypts the file from to the file to.
-func sealPatch(key []byte, from, to string) error {
-	return cipherFile(key, from, to, device.Encrypt)
 }
 
 func cipherFile(key []byte, from, to string, apply func(key, data []byte) ([]byte, error)) error {

@@ -35,6 +35,9 @@ type tool struct {
 	server         serverFlags // --server and --token of the command that runs
 }
 
+// serverFlags are the flags of every command that talks to a server.
+type serverFlags struct{ url, token string }
+
 // usageError makes the exit code 2.
 type usageError struct{ err error }
 
@@ -52,7 +55,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		return report(stderr, err)
 	}
 	t := &tool{stdin: stdin, stdout: stdout, stderr: stderr, env: env, environ: environ}
-	root := newRootCommand(t)
+	root := newRootCommand(t, args...)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -88,18 +91,21 @@ func report(w io.Writer, err error) int {
 	return exitError
 }
 
-func newRootCommand(t *tool) *cobra.Command {
+// newRootCommand has the command that args name, or all of them.
+func newRootCommand(t *tool, args ...string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "slipstream",
-		Short:         "Self-hosted hot updates: server, publisher's tool and client",
+		Short:         rootShort,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          noSubcommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "print one JSON value instead of text")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{slipstream.Hint(err, "see `%s --help`", c.CommandPath())}
 	})
-	root.AddCommand(commands(t)...)
+	root.AddCommand(commands(t, args)...)
 	return root
 }
 

@@ -1,3 +1,5 @@
+//go:build !device
+
 package main
 
 import (
@@ -18,6 +20,9 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"slipstream": func() {
+			if device := os.Getenv(deviceBuildVariable); device != "" && inDeviceBuild(os.Args[1:]) {
+				os.Exit(runAs(device))
+			}
 			os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 		},
 		"sealdoc": sealdoc,
@@ -81,15 +86,19 @@ func zipdir() {
 
 // TestScripts runs every file of testdata/script: each is a session of a user with the command.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
-		RequireExplicitExec: true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"serve": serveInScript},
-		Setup: func(env *testscript.Env) error {
-			env.Values[runningKey{}] = &scriptServer{}
-			env.Setenv("HOME", env.WorkDir)
-			env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/config")
-			return nil
-		},
-	})
+	testscript.Run(t, scripts(testscript.Params{Dir: "testdata/script"}))
+}
+
+// scripts completes what scripts need.
+func scripts(p testscript.Params, environ ...string) testscript.Params {
+	p.RequireExplicitExec = true
+	p.Cmds = map[string]func(*testscript.TestScript, bool, []string){"serve": serveInScript}
+	p.Setup = func(env *testscript.Env) error {
+		env.Values[runningKey{}] = &scriptServer{}
+		env.Vars = append(env.Vars, environ...)
+		env.Setenv("HOME", env.WorkDir)
+		env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/config")
+		return nil
+	}
+	return p
 }

@@ -1,3 +1,5 @@
+//go:build !device
+
 package main
 
 import (
@@ -8,9 +10,6 @@ import (
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/api"
 )
-
-// serverFlags are the flags of every command that talks to a server.
-type serverFlags struct{ url, token string }
 
 // serverFlags defines --server and --token on c, for client.
 func (t *tool) serverFlags(c *cobra.Command) {
@@ -41,13 +40,4 @@ func (t *tool) address() (string, string, error) {
 		return "", "", slipstream.Hint(errors.New("no server is known"), "start `slipstream serve` on this machine, or run `slipstream login URL`")
 	}
 	return url, token, nil
-}
-
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

@@ -147,6 +147,18 @@ func (v *verifier) findRoot(path string) error {
 	return nil
 }
 
+func openRootFile(path string) (*sign.Trust, error) {
+	raw, err := readSmall(path, slipstream.MaxRootBytes)
+	if err != nil {
+		return nil, fmt.Errorf("read root: %w", err)
+	}
+	trust, err := sign.OpenRoot(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return trust, nil
+}
+
 // needRoot says what to do when something cannot be judged without a root.
 func (v *verifier) needRoot() error {
 	if v.trust != nil {

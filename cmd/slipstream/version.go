@@ -18,7 +18,7 @@ func newVersionCommand(t *tool) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v := map[string]string{"version": version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+			v := map[string]string{"version": version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "build": buildName}
 			if info, ok := debug.ReadBuildInfo(); ok {
 				for _, s := range info.Settings {
 					if s.Key == "vcs.revision" {
@@ -27,7 +27,7 @@ func newVersionCommand(t *tool) *cobra.Command {
 				}
 			}
 			return t.print(v, func(w io.Writer) {
-				fmt.Fprintf(w, "slipstream %s (%s, %s)\n", v["version"], v["go"], v["platform"])
+				fmt.Fprintf(w, "slipstream %s (%s build, %s, %s)\n", v["version"], v["build"], v["go"], v["platform"])
 			})
 		},
 	}
