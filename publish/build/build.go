@@ -92,7 +92,8 @@ func (b *Builder) Want(release, from slipstream.Digest) {
 	}
 }
 
-// Run plans and works until ctx ends.
+// Run plans and works until ctx ends. What comes in while there is work is looked at between two jobs: the full container
+// of a new release does not wait for every base of the one before.
 func (b *Builder) Run(ctx context.Context) error {
 	var planned time.Time
 	for ctx.Err() == nil {
@@ -106,23 +107,50 @@ func (b *Builder) Run(ctx context.Context) error {
 		if err != nil {
 			b.tell(ctx, "containers could not be built", err)
 		}
+		pause := idleEvery
 		if worked && err == nil {
-			continue
+			pause = 0
 		}
-		timer := time.NewTimer(idleEvery)
-		select {
-		case <-ctx.Done():
-		case <-b.wake:
+		if b.listen(ctx, pause) {
 			planned = time.Time{}
-		case w := <-b.wishes:
-			if err := b.grant(ctx, w); err != nil {
-				b.tell(ctx, "a container that was asked for could not be planned", err)
-			}
-		case <-timer.C:
 		}
-		timer.Stop()
 	}
 	return nil
+}
+
+// listen takes what came in, waiting up to pause for it, and says whether to plan anew.
+func (b *Builder) listen(ctx context.Context, pause time.Duration) (replan bool) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for first := true; ; first = false {
+		if !first || pause == 0 {
+			select {
+			case <-b.wake:
+				replan = true
+			case w := <-b.wishes:
+				b.granted(ctx, w)
+			default:
+				return replan
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return replan
+		case <-b.wake:
+			replan = true
+		case w := <-b.wishes:
+			b.granted(ctx, w)
+		case <-timer.C:
+			return replan
+		}
+	}
+}
+
+func (b *Builder) granted(ctx context.Context, w wish) {
+	if err := b.grant(ctx, w); err != nil {
+		b.tell(ctx, "a container that was asked for could not be planned", err)
+	}
 }
 
 // Settle plans, and works until nothing is due. A job that fails is left in the queue and its error given.

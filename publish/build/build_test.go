@@ -325,6 +325,52 @@ func TestTwoNodesMakeNothingTwice(t *testing.T) {
 	}
 }
 
+func TestANewReleaseDoesNotWaitForTheBasesOfTheFormer(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		w.release()
+	}
+	former := w.release()
+	w.offer(former)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	var newest *slipstream.Release
+	var doneBefore int
+	blobs := &failing{Store: w.blobs}
+	b := w.builder("a", blobs)
+	blobs.wait = func(context.Context) {
+		switch {
+		case newest == nil && len(w.from(former)) == 1: // the first base of the former is being worked on
+			doneBefore = w.done(former)
+			newest = w.release()
+			w.offer(newest)
+			b.Wake()
+		case newest != nil && len(w.from(newest)) == 1:
+			stop()
+		}
+	}
+	w.must(b.Run(ctx))
+	if newest == nil || len(w.from(newest)) == 0 {
+		t.Fatal("the new release got no container")
+	}
+	if n := w.done(former) - doneBefore; n > 1 {
+		t.Errorf("the new release waited for %d bases of the former one", n)
+	}
+}
+
+// done counts the jobs of r that are done.
+func (w *world) done(r *slipstream.Release) (n int) {
+	w.Helper()
+	jobs, err := w.store.Jobs().List(w.Context(), r.Digest)
+	w.must(err)
+	for _, j := range jobs {
+		if j.State == store.JobDone {
+			n++
+		}
+	}
+	return n
+}
+
 func TestTheTimeOfOneReleaseIsBounded(t *testing.T) {
 	w := newWorld(t)
 	one := w.release()
