@@ -134,6 +134,9 @@ func printDevice(w io.Writer, d api.DeviceHistory) {
 			if e.Metric != "" {
 				detail = fmt.Sprintf("%s = %s", e.Metric, e.Value)
 			}
+			if detail == "" && e.Codec != "" {
+				detail = fmt.Sprintf("%s by %s", formatBytes(e.Bytes), e.Codec)
+			}
 			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", minuteOf(e.Received), e.Kind, dash(e.Package), dash(e.Release.Short()), dash(e.Stage), dash(string(e.Reason)), dash(oneLine(detail)))
 		}
 	}
