@@ -19,7 +19,8 @@ export class Pages {
   private number = -1; // the page used last
   private page: Uint8Array = new Uint8Array(0);
 
-  constructor(private readonly files: File[], private readonly base: (f: File) => Promise<Source>) {
+  /** held: files, by their numbers, whose bytes are these and not those that base opens. */
+  constructor(private readonly files: File[], private readonly base: (f: File) => Promise<Source>, private readonly held?: Map<number, Uint8Array>) {
     this.starts = [0];
     for (const f of files) this.starts.push(this.starts[this.starts.length - 1] + f.size);
     this.size = this.starts[files.length];
@@ -70,9 +71,15 @@ export class Pages {
     for (let done = 0; done < length; i++) {
       const n = Math.min(length - done, this.starts[i + 1] - at - done);
       if (n <= 0) continue; // an empty file
+      const held = this.held?.get(i), from = at + done - this.starts[i];
+      if (held !== undefined) {
+        out.set(held.subarray(from, from + n), done);
+        done += n;
+        continue;
+      }
       const source = await this.file(i);
       if (source.size !== this.files[i].size) throw new Error(`${this.files[i].path} of the base has ${source.size} bytes of ${this.files[i].size}`);
-      out.set(await source.read(at + done - this.starts[i], n), done);
+      out.set(await source.read(from, n), done);
       done += n;
     }
     return out;

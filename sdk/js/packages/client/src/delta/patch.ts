@@ -9,7 +9,7 @@ import { Reader, Stored, signed, type Plain } from "./plain.js";
 import { invalid } from "./refuse.js";
 import {
   carried, carries, checkTags, copies, duplicate, duplicates, headerSize, keep, keeps, readHeader, sameContent, streamOrder,
-  type Job, type Splitter, type Step,
+  type Job, type Splitter, type Step, type Undo,
 } from "./release.js";
 import { Steps } from "./steps.js";
 import { applyWhole } from "./whole.js";
@@ -31,20 +31,34 @@ export interface RichPatch {
 /** Reads coded bytes of the profile rich into out. */
 export type Rich = (a: Job, p: RichPatch, out: Splitter) => Promise<void>;
 
-/** Applies any container but those of bytecode; without rich no patches of that profile. */
-export async function applyPatch(a: Job, rich?: Rich): Promise<void> {
+/** What comes of the list of rewritten files. */
+export interface Rewritten {
+  /** Where in the container the patch begins. */
+  at: number;
+  /** Rewritten forms of files of the base, by their numbers. */
+  held: Map<number, Uint8Array>;
+  /** What makes carried files of their rewritten forms, in place, by their numbers. */
+  undo: Undo;
+}
+
+/** Reads that list, and the files of the base that it names. */
+export type Bytecode = (a: Job, base: File[], carried: File[]) => Promise<Rewritten>;
+
+/** Applies any container; without rich no patches of that profile, and without bytecode none that is rewritten. */
+export async function applyPatch(a: Job, more: { rich?: Rich; bytecode?: Bytecode } = {}): Promise<void> {
   const h = await readHeader(a);
   if (h.version !== 2) return applyWhole(a);
   if (a.from === undefined) throw invalid("it needs a base");
-  if (h.codec !== 2) throw invalid(`codec ${h.codec} is not known`);
+  if (h.codec !== 2 && (h.codec !== 3 || more.bytecode === undefined)) throw invalid(`codec ${h.codec} is not known`);
   const base = a.from.files, target = a.to.files;
   checkTags(h, base, target);
   const steps = plan(base, target);
   await keep(a, steps, base);
   const files = streamOrder(target, steps);
-  const old = new Pages(base, a.base);
+  const code = h.codec === 3 && more.bytecode !== undefined ? await more.bytecode(a, base, files) : undefined;
+  const old = new Pages(base, a.base, code?.held);
   try {
-    await carried(a, files, (out) => patched(a, old, files.reduce((n, f) => n + f.size, 0), out, rich));
+    await carried(a, files, (out) => patched(a, old, files.reduce((n, f) => n + f.size, 0), out, code?.at ?? headerSize, more.rich), code?.undo);
   } finally {
     await old.close();
   }
@@ -68,11 +82,11 @@ function plan(base: File[], target: File[]): Step[] {
   });
 }
 
-async function patched(a: Job, old: Pages, newSize: number, out: Splitter, rich?: Rich): Promise<void> {
+async function patched(a: Job, old: Pages, newSize: number, out: Splitter, begin: number, rich?: Rich): Promise<void> {
   const c = a.container;
   if (newSize > maxInput) throw invalid("sizes of 2 GiB and more are not supported");
-  if (c.size - headerSize > newSize + Math.floor(newSize / 32) + 4096) throw invalid("it is larger than what it makes");
-  const head = await c.read(headerSize, Math.min(16, c.size - headerSize));
+  if (c.size - begin > newSize + Math.floor(newSize / 32) + 4096) throw invalid("it is larger than what it makes");
+  const head = await c.read(begin, Math.min(16, c.size - begin));
   const method = head.length === 0 ? -1 : head[0] - mark;
   if (method < 0 || method > methods.length) throw invalid("it does not begin like a patch");
   let at = method === 0 ? 2 : 1, grown = 0, scale = 1;
@@ -84,9 +98,9 @@ async function patched(a: Job, old: Pages, newSize: number, out: Splitter, rich?
   if (signed(grown) !== newSize - old.size) throw invalid(`it makes ${old.size + signed(grown)} bytes of ${old.size}, signed are ${newSize}`);
   if (method === 0) {
     if (rich === undefined) throw invalid("patches of the profile rich are not applied here");
-    return rich(a, { class: head[1], at: headerSize + at, old, newSize }, out);
+    return rich(a, { class: head[1], at: begin + at, old, newSize }, out);
   }
-  const plain = new Reader(stream(a, methods[method - 1], headerSize + at));
+  const plain = new Reader(stream(a, methods[method - 1], begin + at));
   await new Steps(a, old, plain, out).run(newSize);
   await plain.finish("bytes follow the last step");
 }

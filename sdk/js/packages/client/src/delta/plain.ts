@@ -74,6 +74,11 @@ export class Reader {
     }
   }
 
+  /** Bytes that were taken from below and not yet from here. */
+  get unread(): number {
+    return this.chunk.length - this.used;
+  }
+
   /** Refuses whatever is left. */
   async finish(what: string): Promise<void> {
     if ((await this.some(1)).length > 0) throw invalid(what);
@@ -85,7 +90,8 @@ const chunkSize = 64 << 10;
 
 /** Bytes that stand in a source as they are. */
 export class Stored implements Plain {
-  constructor(private readonly source: Source, private at: number) {}
+  /** at: where the next bytes are in source. */
+  constructor(private readonly source: Source, public at: number) {}
 
   async some(most: number): Promise<Uint8Array> {
     const n = Math.min(most, this.source.size - this.at);

@@ -70,27 +70,37 @@ function tag(files: File[]): Uint8Array {
   return h.digest().subarray(0, 8);
 }
 
+/** By the numbers of carried files: what must be done with a whole one before it is the file. It changes the bytes in place. */
+export type Undo = Map<number, (b: Uint8Array) => Promise<void>>;
+const piece = 64 << 10;
+
 /** Cuts the bytes that come into the carried files. */
 export class Splitter {
   private at = 0;
   private out: Awaited<ReturnType<DeltaSink["create"]>> | undefined;
   private hash: Hash | undefined;
   private left = 0;
+  private held: Uint8Array | undefined; // the open file, when it is not yet what it will be
 
-  constructor(private readonly a: Job, private readonly files: File[]) {}
+  constructor(private readonly a: Job, private readonly files: File[], private readonly undo: Undo = new Map()) {}
 
   /** Takes the next bytes, which may be used again when the answer has come. */
   async write(b: Uint8Array): Promise<void> {
     for (let done = 0; done < b.length;) {
       if (this.out === undefined) await this.open();
       if (this.out === undefined) throw invalid("content follows the last file");
-      const part = b.slice(done, done + this.left); // whoever takes it may keep it
-      (this.hash as Hash).update(part);
-      await this.out.write(part);
+      const part = b.subarray(done, done + this.left);
+      if (this.held !== undefined) this.held.set(part, this.held.length - this.left);
+      else await this.put(part.slice()); // whoever takes it may keep it
       this.left -= part.length;
       done += part.length;
       if (this.left === 0) await this.close();
     }
+  }
+
+  private async put(part: Uint8Array): Promise<void> {
+    (this.hash as Hash).update(part);
+    await (this.out as NonNullable<typeof this.out>).write(part);
   }
 
   /** Makes the empty files at the end, and refuses when content is missing. */
@@ -113,12 +123,21 @@ export class Splitter {
       this.out = await this.a.sink.create(f);
       this.hash = this.a.sha256 !== undefined ? this.a.sha256() : new Sha256();
       this.left = f.size;
+      this.held = this.undo.has(this.at) ? new Uint8Array(f.size) : undefined;
       if (f.size === 0) await this.close();
     }
   }
 
   private async close(): Promise<void> {
-    const f = this.files[this.at], out = this.out;
+    const f = this.files[this.at], out = this.out, held = this.held, undo = this.undo.get(this.at);
+    if (held !== undefined && undo !== undefined) {
+      await undo(held);
+      for (let at = 0; at < held.length; at += piece) {
+        await this.put(held.slice(at, at + piece));
+        if (this.a.pause !== undefined) await this.a.pause();
+      }
+      this.held = undefined;
+    }
     if (hex((this.hash as Hash).digest()) !== f.sha256) throw new Refusal("file_mismatch", `file ${f.path}`, "its hash is not the signed one");
     this.out = undefined;
     this.at++;
@@ -127,8 +146,8 @@ export class Splitter {
 }
 
 /** Runs fill, which writes all carried contents, and sees to it that no file stays open. */
-export async function carried(a: Job, files: File[], fill: (out: Splitter) => Promise<void>): Promise<void> {
-  const out = new Splitter(a, files);
+export async function carried(a: Job, files: File[], fill: (out: Splitter) => Promise<void>, undo?: Undo): Promise<void> {
+  const out = new Splitter(a, files, undo);
   try {
     await fill(out);
     await out.finish();

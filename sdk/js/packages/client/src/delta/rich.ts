@@ -20,7 +20,7 @@ const tables = 16 << 20;
 /** Unpacks containers; memory above the process is 4 MiB and the tables, 16 MiB at most, whatever the size of a file. */
 export const rich: Delta = {
   can: (codec, memory) => codecs.includes(codec) && (codec !== "rich/1+js" || memory >= tables),
-  apply: (a) => applyPatch(a, read),
+  apply: (a) => applyPatch(a, { rich: read }),
 };
 
 const minClass = 18, maxClass = 28, maxSize = 2 ** 30;

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { withBytecode } from "../../src/delta/bytecode.js";
 import { rich } from "../../src/delta/rich.js";
 import type { Delta } from "../../src/device/api.js";
 import { repository } from "../serve.js";
@@ -16,7 +17,7 @@ interface Vectors {
   cases: { name: string; base: boolean; container: string; expect: string }[];
 }
 
-const unpack: Delta = rich; // includes the others
+const unpack: Delta = withBytecode(rich); // includes the others
 const trees = (m: Record<string, Bytes>): Tree => Object.fromEntries(Object.entries(m).map(([p, b]) => [p, bytes(b)]));
 
 for (const file of readdirSync(join(repository(), "testdata/vectors/containers"))) {

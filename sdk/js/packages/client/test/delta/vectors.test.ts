@@ -3,6 +3,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { bytecode, withBytecode } from "../../src/delta/bytecode.js";
 import { delta } from "../../src/delta/index.js";
 import { rich } from "../../src/delta/rich.js";
 import { simple } from "../../src/delta/simple.js";
@@ -19,7 +20,7 @@ interface Vectors {
 }
 
 const trees = (m: Record<string, Bytes> | undefined): Tree => Object.fromEntries(Object.entries(m ?? {}).map(([p, b]) => [p, bytes(b)]));
-const entries: Record<string, Delta> = { "./delta": delta, "./delta/simple": simple, "./delta/rich": rich };
+const entries: Record<string, Delta> = { "./delta": delta, "./delta/simple": simple, "./delta/rich": rich, "./delta/bytecode": bytecode, "both": withBytecode(rich) };
 const memory = 16 << 20;
 
 for (const file of readdirSync(join(repository(), "testdata/vectors/containers"))) {
