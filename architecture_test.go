@@ -116,7 +116,7 @@ var outside = map[string][]string{
 
 	"publish/delta/suffix": {},
 	"publish/delta/rich":   {},
-	"publish/delta/zframe": {},
+	"publish/delta/zframe": {"github.com/klauspost/compress/"},
 	"publish/delta/patch":  {"github.com/klauspost/compress/", "github.com/andybalholm/brotli"},
 	"client":               {},
 	"client/live":          {},

@@ -207,7 +207,8 @@ func failingDisks(ctx context.Context, t *trials, errno syscall.Errno, reason sl
 		stride = 1
 	}
 	const never = 1 << 30
-	healthy, operations, err := onFailingDisk(ctx, t.env.Seed, crashfs.Fault{At: never, Err: errno}, reason)
+	kept := &delta.Compressors{}
+	healthy, operations, err := onFailingDisk(ctx, kept, t.env.Seed, crashfs.Fault{At: never, Err: errno}, reason)
 	if err != nil {
 		return err
 	}
@@ -219,7 +220,7 @@ func failingDisks(ctx context.Context, t *trials, errno syscall.Errno, reason sl
 	for at := 1; at <= operations; at += stride {
 		for _, stays := range []bool{false, true} {
 			work.do(func() {
-				h, _, err := onFailingDisk(ctx, t.env.Seed, crashfs.Fault{At: at, Err: errno, Sticky: stays}, reason)
+				h, _, err := onFailingDisk(ctx, kept, t.env.Seed, crashfs.Fault{At: at, Err: errno, Sticky: stays}, reason)
 				if ctx.Err() != nil {
 					return
 				}
@@ -238,13 +239,13 @@ func failingDisks(ctx context.Context, t *trials, errno syscall.Errno, reason sl
 }
 
 // onFailingDisk gives the life that was lived, and how many operations the fault could have hit.
-func onFailingDisk(ctx context.Context, seed uint64, fault crashfs.Fault, reason slipstream.Reason) (*hardLife, int, error) {
+func onFailingDisk(ctx context.Context, kept *delta.Compressors, seed uint64, fault crashfs.Fault, reason slipstream.Reason) (*hardLife, int, error) {
 	disk := crashfs.New()
 	dir := filepath.FromSlash("/app/updates")
 	if err := disk.MkdirAll(filepath.Dir(dir)); err != nil {
 		return nil, 0, err
 	}
-	h, err := newHardLife(machine{fs: disk, locks: disk, dir: dir, settle: disk.Settle}, seed, reason)
+	h, err := newHardLife(machine{fs: disk, locks: disk, dir: dir, settle: disk.Settle, shared: kept}, seed, reason)
 	if err != nil {
 		return nil, 0, err
 	}

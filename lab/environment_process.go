@@ -176,7 +176,7 @@ func fewHandles(ctx context.Context, t *trials) error {
 	for _, n := range limits {
 		h.machine.dir = fmt.Sprintf("%s%d", dir, n)
 		fetch := []string{tool.path, "fetch", "--server", url, "--app", lifeApp, "--package", "main,cart", "--runtime", "3.0.0", "--dir", h.machine.dir, "--root", root}
-		_, err := limited.run(ctx, slices.Concat([]string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(n)}, fetch)...)
+		_, err := limited.run(ctx, slices.Concat([]string{"-c", ownHandles + `ulimit -n "$0" && exec "$@"`, strconv.Itoa(n)}, fetch)...)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -190,6 +190,9 @@ func fewHandles(ctx context.Context, t *trials) error {
 	}
 	return nil
 }
+
+// ownHandles closes what whoever started the lab left open: it is none of the client's.
+const ownHandles = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; "
 
 // Below nine, no program of this language and these libraries comes as far as its first line.
 //

@@ -56,6 +56,7 @@ type machine struct {
 	locks  client.Locks
 	dir    string
 	settle func()
+	shared *delta.Compressors // by many lives; may be nil
 }
 
 // life is one device from its first install on, and the repository that it follows.
@@ -123,6 +124,9 @@ func newLife(m machine, seed uint64) (*life, error) {
 	var err error
 	if l.repo, err = NewRepository(lifeApp, l.clock.Now); err != nil {
 		return nil, err
+	}
+	if m.shared != nil {
+		l.repo.Compressors = m.shared
 	}
 	for _, channel := range []string{production, beta} {
 		l.repo.Change(channel, func(c *Channel) { c.Epoch = 1000 })

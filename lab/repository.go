@@ -71,6 +71,8 @@ type Repository struct {
 	Tamper func(a *Response)
 	// Codecs are the container codecs that are offered; none means single blobs.
 	Codecs []string
+	// Compressors are shared by repositories that come and go; nil means the repository's own.
+	Compressors *delta.Compressors
 
 	mu         sync.Mutex
 	clock      func() time.Time
@@ -96,8 +98,8 @@ func NewRepository(app string, clock func() time.Time) (*Repository, error) {
 	r := &Repository{
 		App: app, clock: clock, channels: map[string]*Channel{}, releases: map[slipstream.Digest]*Release{},
 		blobs: map[slipstream.Digest][]byte{}, containers: map[slipstream.Digest][]slipstream.Container{}, reports: map[string]slipstream.Event{},
-		Codecs: []string{delta.CodecFull, delta.CodecChanged},
-		keys:   Keys{Root: []sign.Signer{Key("root")}, Release: []sign.Signer{Key("release")}, State: []sign.Signer{Key("state")}},
+		Codecs:      []string{delta.CodecFull, delta.CodecChanged},
+		Compressors: &delta.Compressors{}, keys: Keys{Root: []sign.Signer{Key("root")}, Release: []sign.Signer{Key("release")}, State: []sign.Signer{Key("state")}},
 	}
 	root, err := sign.NewRoot(app, clock().Add(rootLife), role(r.keys.Root), role(r.keys.Release), role(r.keys.State))
 	if err != nil {
@@ -216,7 +218,7 @@ func (r *Repository) pack(to *Release) error {
 			old, c.From, c.Codec = from.Manifest, from.Digest, delta.CodecChanged
 		}
 		var b bytes.Buffer
-		err := delta.Encode(context.Background(), &b, old, to.Manifest, func(f slipstream.File) (io.ReadCloser, error) {
+		err := delta.EncodeWith(context.Background(), r.Compressors, &b, old, to.Manifest, func(f slipstream.File) (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(to.Files[f.Path])), nil
 		})
 		if err != nil {

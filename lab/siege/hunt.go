@@ -252,7 +252,7 @@ func (h Hunt) build(ctx context.Context, name string, edits []Edit) (string, err
 	if err := os.WriteFile(file, raw, 0o644); err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", file, "-o", program, "./lab/testdata/client")
+	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-overlay", file, "-o", program, "./lab/testdata/client")
 	cmd.Dir = source
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, text)

@@ -106,6 +106,7 @@ const (
 type Stock struct {
 	mu   sync.Mutex
 	made map[[2]slipstream.Digest]packed
+	kept delta.Compressors
 }
 
 type packed struct {
@@ -127,7 +128,7 @@ func (k *Stock) container(from, to *release) (packed, error) {
 	if p, made := k.made[name]; made {
 		return p, nil
 	}
-	p, err := pack(from, to)
+	p, err := k.pack(from, to)
 	if err == nil {
 		k.made[name] = p
 	}
@@ -276,14 +277,14 @@ func (o *origin) hold(r *release) error {
 	return nil
 }
 
-func pack(from, to *release) (packed, error) {
+func (k *Stock) pack(from, to *release) (packed, error) {
 	c := slipstream.Container{Codec: delta.CodecFull}
 	var old *slipstream.Manifest
 	if from != nil {
 		old, c.From, c.Codec = from.manifest, from.digest, delta.CodecChanged
 	}
 	var b bytes.Buffer
-	err := delta.Encode(context.Background(), &b, old, to.manifest, func(f slipstream.File) (io.ReadCloser, error) {
+	err := delta.EncodeWith(context.Background(), &k.kept, &b, old, to.manifest, func(f slipstream.File) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(to.files[f.Path])), nil
 	})
 	c.Size, c.SHA256 = int64(b.Len()), sum(b.Bytes())

@@ -12,6 +12,7 @@ import (
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/blob"
 	"github.com/slipstream-ota/slipstream/publish"
+	"github.com/slipstream-ota/slipstream/publish/delta"
 	"github.com/slipstream-ota/slipstream/store"
 )
 
@@ -57,6 +58,7 @@ type Builder struct {
 	cfg    Config
 	wake   chan struct{}
 	wishes chan wish
+	kept   delta.Compressors
 }
 
 type wish struct{ release, from slipstream.Digest }
@@ -258,7 +260,7 @@ func (b *Builder) attempt(ctx context.Context, j *store.Job) (note string, err e
 	ctx, renew, stop := b.hold(ctx, j)
 	defer stop()
 	made, err := publish.BuildContainers(ctx, b.cfg.Blobs, target, base, publish.ContainerOptions{
-		TempDir: b.cfg.TempDir, Full: full, Progress: renew,
+		TempDir: b.cfg.TempDir, Full: full, Progress: renew, Compressors: &b.kept,
 		Put: func(ctx context.Context, k slipstream.Container) error { return b.put(ctx, j.Release, k) },
 	})
 	if err != nil {

@@ -294,7 +294,7 @@ type maker struct {
 }
 
 func (m *maker) diff(ctx context.Context, p *patch.Pair, po patch.Options, codec string, head []byte) (Delta, error) {
-	po.MaxDecisions, po.Workers, po.Progress = m.o.MaxDecisions, m.o.Workers, m.o.Progress
+	po.MaxDecisions, po.Workers, po.Progress, po.Compressors = m.o.MaxDecisions, m.o.Workers, m.o.Progress, m.o.Compressors
 	body, stats, err := p.Diff(ctx, po)
 	if err != nil {
 		return Delta{}, fmt.Errorf("make %s: %w", codec, err)

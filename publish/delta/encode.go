@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/publish/delta/zframe"
 )
 
 // Carried bytes up to which the stronger, slower levels are used. Best needs about 80 MiB of memory and compresses
@@ -20,11 +21,19 @@ const (
 	betterBelow = 256 << 20
 )
 
+// Compressors keep what the making of containers takes, for the next one. The zero value is ready.
+type Compressors = zframe.Compressors
+
 // Encode writes the container that turns old (nil: nothing) into new. open gives the content of a file of new; it is
 // called only for what must be carried, one file at a time. A content whose size or hash is not the signed one is a
 // *slipstream.Refusal with reason file_mismatch. The bytes depend on nothing but the two file lists and the contents.
 // Memory is bounded by the compressor's window, whatever the size of a file.
 func Encode(ctx context.Context, w io.Writer, old, new *slipstream.Manifest, open func(slipstream.File) (io.ReadCloser, error)) error {
+	return EncodeWith(ctx, nil, w, old, new, open)
+}
+
+// EncodeWith is Encode for whoever makes many containers.
+func EncodeWith(ctx context.Context, kept *Compressors, w io.Writer, old, new *slipstream.Manifest, open func(slipstream.File) (io.ReadCloser, error)) error {
 	var base []slipstream.File
 	codec := byte(codecFull)
 	if old != nil {
@@ -40,7 +49,7 @@ func Encode(ctx context.Context, w io.Writer, old, new *slipstream.Manifest, ope
 	for _, i := range order {
 		total += new.Files[i].Size
 	}
-	enc, err := zstd.NewWriter(w, encoderOptions(total)...)
+	enc, err := compressor(kept, w, total)
 	if err != nil {
 		return fmt.Errorf("start compressor: %w", err)
 	}
@@ -53,24 +62,19 @@ func Encode(ctx context.Context, w io.Writer, old, new *slipstream.Manifest, ope
 	return nil
 }
 
-// encoderOptions depend on the carried bytes alone, so that the same input gives the same container. The window is no
+// compressor depends on the carried bytes alone, so that the same input gives the same container. The window is no
 // larger than the content needs: a device allocates that much.
-func encoderOptions(total int64) []zstd.EOption {
+func compressor(kept *Compressors, w io.Writer, total int64) (io.WriteCloser, error) {
+	windowLog := min(maxWindowLog, max(10, bits.Len64(uint64(max(total, 1)-1))))
 	level := zstd.SpeedDefault
 	switch {
 	case total <= bestBelow:
-		level = zstd.SpeedBestCompression
+		return kept.Start(w, windowLog, true)
 	case total <= betterBelow:
 		level = zstd.SpeedBetterCompression
 	}
-	window := maxWindow
-	if total < maxWindow {
-		window = max(zstd.MinWindowSize, 1<<bits.Len64(uint64(max(total, 1)-1)))
-	}
-	return []zstd.EOption{
-		zstd.WithEncoderLevel(level), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true),
-	}
+	return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithWindowSize(1<<windowLog), zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
 }
 
 func encodeStream(ctx context.Context, enc io.Writer, ops []byte, files []slipstream.File, order []int,

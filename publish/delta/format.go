@@ -23,7 +23,8 @@ const (
 	formatVersion = 1
 	headerSize    = 22
 	tagSize       = 8
-	maxWindow     = 8 << 20
+	maxWindowLog  = 23
+	maxWindow     = 1 << maxWindowLog
 )
 
 // Bytes of the header that name the codec.

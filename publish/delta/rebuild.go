@@ -56,6 +56,7 @@ type DeltaOptions struct {
 	MaxDecisions int // as in patch.Options
 	Workers      int
 	Progress     func(done, total int64)
+	Compressors  *Compressors // nil: kept for one call
 }
 
 // Delta is a container that was made.
@@ -128,6 +129,9 @@ func EncodeDeltas(ctx context.Context, codecs []string, old, new *slipstream.Man
 		if _, ok := optionsOf(c); !ok {
 			return nil, slipstream.Invalidf("codec %q has no patch", c)
 		}
+	}
+	if o.Compressors == nil {
+		o.Compressors = &Compressors{}
 	}
 	steps := plan(old.Files, new.Files)
 	m := &maker{o: o, old: old, new: new, carried: pick(new.Files, streamOrder(new.Files, steps)), made: map[kind]Delta{}}

@@ -149,7 +149,7 @@ func (d *differ) run(jobs []func() (finished, error)) ([]finished, error) {
 func (d *differ) simple(ctx context.Context, stream string, steps [][]byte, covers []suffix.Cover) (finished, error) {
 	m, _ := methodOf(stream)
 	f := finished{Candidate: Candidate{Profile: ProfileSimple, Stream: stream}}
-	body, err := compress(ctx, m, steps)
+	body, err := compress(ctx, d.o.Compressors, m, steps)
 	if err != nil {
 		return f, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/publish/delta/rich"
 	"github.com/slipstream-ota/slipstream/publish/delta/suffix"
+	"github.com/slipstream-ota/slipstream/publish/delta/zframe"
 )
 
 // Profiles of Options.
@@ -43,6 +44,7 @@ type Options struct {
 	MaxDecisions int                     // coded binary decisions allowed for rich: DefaultDecisions when 0
 	Progress     func(done, total int64) // called now and then from one goroutine at a time, may be nil
 	Workers      int                     // candidates made at the same time: the number of processors when 0
+	Compressors  *zframe.Compressors     // keeps what was made for streams; nil: nothing is kept
 }
 
 // Candidate is one way that was tried.

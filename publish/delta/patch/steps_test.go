@@ -38,7 +38,7 @@ func TestManyStepsComeBack(t *testing.T) {
 			t.Errorf("step %d has %d bytes", i/4, n)
 		}
 	}
-	body, err := compress(context.Background(), methodStored, steps)
+	body, err := compress(context.Background(), nil, methodStored, steps)
 	if err != nil {
 		t.Fatal(err)
 	}

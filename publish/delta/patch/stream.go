@@ -53,13 +53,13 @@ func (plainWriter) Close() error { return nil }
 func (plainWriter) Flush() error { return nil }
 
 // compress writes the parts as one stream. Large parts begin a block of their own, so that each has its own statistics.
-func compress(ctx context.Context, method byte, parts [][]byte) ([]byte, error) {
+func compress(ctx context.Context, kept *zframe.Compressors, method byte, parts [][]byte) ([]byte, error) {
 	total := 0
 	for _, p := range parts {
 		total += len(p)
 	}
 	var out bytes.Buffer
-	w, err := newCompressor(method, &out, total)
+	w, err := newCompressor(kept, method, &out, total)
 	if err != nil {
 		return nil, fmt.Errorf("start compressor: %w", err)
 	}
@@ -86,13 +86,13 @@ func compress(ctx context.Context, method byte, parts [][]byte) ([]byte, error) 
 // ownBlock is the size from which a column is worth the start of a block.
 const ownBlock = 512
 
-func newCompressor(method byte, w io.Writer, total int) (flushWriter, error) {
+func newCompressor(kept *zframe.Compressors, method byte, w io.Writer, total int) (flushWriter, error) {
 	windowLog := min(maxWindowLog, max(10, bits.Len(uint(max(total, 1)-1))))
 	switch method {
 	case methodDeflate:
 		return flate.NewWriter(w, flate.BestCompression)
 	case methodZstd:
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(1<<windowLog), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true), zstd.WithSingleSegment(false))
+		return kept.Start(w, windowLog, false)
 	case methodBrotli:
 		return brotli.NewWriterOptions(w, brotli.WriterOptions{Quality: brotli.BestCompression, LGWin: windowLog}), nil
 	}

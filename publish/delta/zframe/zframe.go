@@ -1,4 +1,4 @@
-// Package zframe reads exactly one Zstandard frame.
+// Package zframe reads and writes exactly one Zstandard frame.
 package zframe
 
 import (
