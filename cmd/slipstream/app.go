@@ -30,7 +30,7 @@ func newAppCommand(t *tool) *cobra.Command {
 
 func newAppList(t *tool) *cobra.Command {
 	c := &cobra.Command{
-		Use: "list", Short: "List apps", Args: exactly(0, "no argument"),
+		Use: "list", Aliases: []string{"ls"}, Short: "List apps", Args: exactly(0, "no argument"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			server, err := t.client()
 			if err != nil {

@@ -3,10 +3,16 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +36,7 @@ the chain; keep the hash of the newest entry elsewhere and give it by --head lat
 func newAuditList(t *tool) *cobra.Command {
 	var q api.AuditQuery
 	c := &cobra.Command{
-		Use: "list", Short: "List recorded changes, the newest first", Args: exactly(0, "no argument"),
+		Use: "list", Aliases: []string{"ls"}, Short: "List recorded changes, the newest first", Args: exactly(0, "no argument"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			server, err := t.client()
 			if err != nil {
@@ -48,7 +54,7 @@ func newAuditList(t *tool) *cobra.Command {
 					if slipstream.Digest(target).Valid() {
 						target = slipstream.Digest(target).Short()
 					}
-					fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, e.At.UTC().Format("2006-01-02 15:04:05"), e.Actor, e.Action, dash(e.App), dash(target), e.Detail)
+					fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, e.At.UTC().Format("2006-01-02 15:04:05"), e.Actor, e.Action, dash(e.App), dash(target), detailText(e.Detail))
 				}
 				tw.Flush()
 			})
@@ -60,6 +66,29 @@ func newAuditList(t *tool) *cobra.Command {
 	c.Flags().IntVar(&q.Limit, "limit", 50, "at most so many")
 	t.serverFlags(c)
 	return c
+}
+
+// detailText writes an entry's JSON object as name=value; whatever is something else stays as it is.
+func detailText(raw []byte) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil {
+		return string(raw)
+	}
+	parts := make([]string, 0, len(fields))
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		value := string(fields[name])
+		var text string
+		if json.Unmarshal(fields[name], &text) == nil && text != "" {
+			value = text
+			if slipstream.Digest(text).Valid() {
+				value = slipstream.Digest(text).Short()
+			} else if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+				value = strconv.Quote(text)
+			}
+		}
+		parts = append(parts, name+"="+value)
+	}
+	return dash(strings.Join(parts, " "))
 }
 
 func newAuditVerify(t *tool) *cobra.Command {

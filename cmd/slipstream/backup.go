@@ -48,7 +48,11 @@ A PostgreSQL database is backed up by PostgreSQL's own tools; back up the secret
 				return fmt.Errorf("back up: %w", err)
 			}
 			return t.print(out, func(w io.Writer) {
-				fmt.Fprintf(w, "%s holds the database, the secret and %d blobs (%s)\n", out.File, out.Blobs, formatBytes(out.Bytes))
+				if !withBlobs {
+					fmt.Fprintf(w, "%s holds the database and the secret of %s, not the bytes of releases: copy those too, or say --with-blobs\n", out.File, out.Data)
+					return
+				}
+				fmt.Fprintf(w, "%s holds the database and the secret of %s and %d blobs (%s)\n", out.File, out.Data, out.Blobs, formatBytes(out.Bytes))
 			})
 		},
 	}
@@ -66,7 +70,7 @@ func backup(ctx context.Context, cfg serveConfig, path string, withBlobs bool) (
 		return out, slipstream.Hint(errors.New("this database is not the embedded one"), "use pg_dump, and keep a copy of the secret file")
 	}
 	if _, err := os.Lstat(path); err == nil {
-		return out, fmt.Errorf("%s exists already: %w", path, slipstream.ErrConflict)
+		return out, slipstream.Hint(fmt.Errorf("%s exists already: %w", path, slipstream.ErrConflict), "give a name that is free, such as one with the date")
 	}
 	st, err := cfg.openStore(ctx, false)
 	if err != nil {
@@ -181,7 +185,12 @@ again; when the backup has no bytes, point --blobs at the store that has them.`,
 				return fmt.Errorf("restore: %w", err)
 			}
 			return t.print(out, func(w io.Writer) {
-				fmt.Fprintf(w, "%s is restored with %d blobs (%s); start it by `slipstream serve --data %s`\n", out.Data, out.Blobs, formatBytes(out.Bytes), out.Data)
+				if out.Blobs == 0 {
+					fmt.Fprintf(w, "%s is restored, without the bytes of releases: bring them back into %s, or name their store by --blobs\n", out.Data, filepath.Join(out.Data, blobsFolder))
+				} else {
+					fmt.Fprintf(w, "%s is restored with %d blobs (%s)\n", out.Data, out.Blobs, formatBytes(out.Bytes))
+				}
+				fmt.Fprintf(w, "start it by `slipstream serve --data %s`\n", out.Data)
 			})
 		},
 	}
@@ -202,14 +211,19 @@ func restore(ctx context.Context, cfg serveConfig, path string) (out backedUp, e
 	if len(entries) > 0 {
 		return out, slipstream.Hint(fmt.Errorf("the data folder %s is not empty: %w", cfg.data, slipstream.ErrConflict), "restore into a new folder: --data DIR")
 	}
-	if err := os.MkdirAll(cfg.data, 0o700); err != nil {
-		return out, err
-	}
 	f, err := os.Open(path)
 	if err != nil {
 		return out, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := os.MkdirAll(cfg.data, 0o700); err != nil {
+		return out, err
+	}
+	defer func() {
+		if err != nil { // half a data folder must not be started, nor be in the way of the next try
+			err = errors.Join(err, empty(cfg.data))
+		}
+	}()
 	blobs, err := cfg.openBlobs(ctx)
 	if err != nil {
 		return out, err
@@ -219,13 +233,26 @@ func restore(ctx context.Context, cfg serveConfig, path string) (out backedUp, e
 		return out, err
 	}
 	if !seen[databaseFile] || !seen[secretFile] {
-		return out, errors.New("the file holds no database or no secret: it is no backup of this program")
+		return out, notBackup(errors.New("it holds no database or no secret"))
 	}
 	st, err := cfg.openStore(ctx, true)
 	if err != nil {
 		return out, err
 	}
 	return out, errors.Join(rollout.MarkRestored(ctx, st), st.Close())
+}
+
+func notBackup(err error) error {
+	return slipstream.Hint(fmt.Errorf("this is no whole backup: %w", err), "give a file that `slipstream backup` wrote; one that was cut short is of no use")
+}
+
+// empty removes what lies in a folder that was empty before.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // readTar takes only what a backup holds; every blob is checked against its name.
@@ -237,7 +264,7 @@ func readTar(ctx context.Context, cfg serveConfig, r io.Reader, blobs blob.Store
 			return seen, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read backup: %w", err)
+			return nil, notBackup(err)
 		}
 		digest, isBlob := strings.CutPrefix(h.Name, blobsFolder+"/")
 		switch {
@@ -248,7 +275,7 @@ func readTar(ctx context.Context, cfg serveConfig, r io.Reader, blobs blob.Store
 			out.Blobs++
 			out.Bytes += h.Size
 		default:
-			err = errors.New("does not belong into a backup")
+			err = notBackup(errors.New("what does not belong into a backup is in it"))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", h.Name, err)

@@ -106,7 +106,7 @@ func newChannelCreate(t *tool) *cobra.Command {
 func newChannelList(t *tool) *cobra.Command {
 	var a at
 	c := &cobra.Command{
-		Use: "list", Short: "List channels", Args: exactly(0, "no argument"),
+		Use: "list", Aliases: []string{"ls"}, Short: "List channels", Args: exactly(0, "no argument"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			server, err := t.on(&a)
 			if err != nil {

@@ -29,7 +29,7 @@ type shownKey struct {
 func newCodepushKeyList(t *tool) *cobra.Command {
 	var app string
 	c := &cobra.Command{
-		Use: "list", Short: "List an app's deployments and their keys", Args: cobra.NoArgs,
+		Use: "list", Aliases: []string{"ls"}, Short: "List an app's deployments and their keys", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			app, server, err := t.bundles(app)
 			if err != nil {

@@ -48,7 +48,7 @@ func newDeviceList(t *tool) *cobra.Command {
 	var a at
 	var q api.DeviceQuery
 	c := &cobra.Command{
-		Use: "list", Short: "List devices and what they run", Args: exactly(0, "no argument"),
+		Use: "list", Aliases: []string{"ls"}, Short: "List devices and what they run", Args: exactly(0, "no argument"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			server, err := t.on(&a)
 			if err != nil {

@@ -52,10 +52,18 @@ func (l *launcher) tell(e slipstream.Event) {
 	case slipstream.KindHung:
 		text = fmt.Sprintf("release %s hung (%s), attempt %d of %d", release, e.Detail, e.Attempt, l.maxTries)
 	case slipstream.KindRolledBack:
+		if e.Reason == slipstream.ReasonDisplaced {
+			text = fmt.Sprintf("release %s is left before it was confirmed: a newer one is ready", release)
+			break
+		}
 		text = fmt.Sprintf("back on %s because %s", name(e.Running), words(e.Reason))
 	case slipstream.KindRefused:
 		text = fmt.Sprintf("release %s is not tried again", release)
 	case slipstream.KindFailed:
+		if e.Reason == slipstream.ReasonUnknownEnd {
+			text = fmt.Sprintf("the last start of %s ended before it was confirmed", release)
+			break
+		}
 		text = fmt.Sprintf("%s failed: %s", e.Stage, words(e.Reason))
 	default:
 		return

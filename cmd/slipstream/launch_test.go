@@ -215,6 +215,19 @@ func (s *session) ends() int {
 	return -1
 }
 
+func TestRunTellsOfAReleaseThatIsOvertakenBeforeItIsConfirmed(t *testing.T) {
+	t.Parallel()
+	s := newSession(t, func(f *runFlags) { f.confirmAfter = time.Hour })
+	s.script()
+	s.server.publish("1.0.0", "echo hello $SLIPSTREAM_VERSION; exec sleep 60")
+	s.sees("hello 1.0.0")
+	s.server.publish("1.1.0", "echo hello $SLIPSTREAM_VERSION; exec sleep 60")
+	s.sees("restarting into the update", "release 1.0.0 is left before it was confirmed: a newer one is ready", "hello 1.1.0")
+	if strings.Contains(s.out.String(), "failed") || strings.Contains(s.out.String(), "embedded") {
+		t.Errorf("it sounds as if something were wrong:\n%s", s.out.String())
+	}
+}
+
 func TestRunFollowsTheReleases(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -295,7 +308,7 @@ func TestRunIsConfirmed(t *testing.T) {
 		s.server.publish("1.0.0", "sleep 0.5; exit 0")
 		s.script()
 		s.ends()
-		if strings.Contains(s.out.String(), "confirmed") {
+		if strings.Contains(s.out.String(), "release 1.0.0 confirmed") {
 			t.Error(s.out.String())
 		}
 	})

@@ -96,3 +96,12 @@ func scheme(address string) string {
 	}
 	return u.Scheme
 }
+
+// plainAddress is an address without user and options: a folder stays as it is.
+func plainAddress(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return address
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}

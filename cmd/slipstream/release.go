@@ -30,7 +30,7 @@ func newReleaseCommand(t *tool) *cobra.Command {
 func newReleaseList(t *tool) *cobra.Command {
 	var q publish.ReleaseQuery
 	c := &cobra.Command{
-		Use: "list", Short: "List releases, the newest first", Args: exactly(0, "no argument"),
+		Use: "list", Aliases: []string{"ls"}, Short: "List releases, the newest first", Args: exactly(0, "no argument"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
 			if q.App, err = t.defaultApp(q.App); err != nil {
@@ -111,7 +111,13 @@ func newReleaseShow(t *tool) *cobra.Command {
 			out := shownRelease{ReleaseInfo: r.ReleaseInfo, FileList: m.Files, Containers: append([]slipstream.Container{}, r.Containers...),
 				Work:     append([]publish.Work{}, r.Work...),
 				Fallback: append([]slipstream.Digest{}, m.Fallback...), Requires: m.Requires}
-			return t.print(out, func(w io.Writer) { printRelease(w, r, m) })
+			names := map[slipstream.Digest]string{}
+			if !t.json {
+				if names, err = t.versions(c, m); err != nil {
+					return err
+				}
+			}
+			return t.print(out, func(w io.Writer) { printRelease(w, r, m, names) })
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
@@ -119,16 +125,38 @@ func newReleaseShow(t *tool) *cobra.Command {
 	return c
 }
 
-func cameFrom(from slipstream.Digest) string {
-	if from == "" {
-		return "nothing"
+// versions names the releases of m's package, for what people read.
+func (t *tool) versions(c *cobra.Command, m *slipstream.Manifest) (map[slipstream.Digest]string, error) {
+	server, err := t.client()
+	if err != nil {
+		return nil, err
 	}
-	return from.Short()
+	list, err := server.Releases(c.Context(), publish.ReleaseQuery{App: m.App, Package: m.Package})
+	if err != nil {
+		return nil, fmt.Errorf("list releases: %w", err)
+	}
+	names := map[slipstream.Digest]string{}
+	for _, r := range list {
+		names[r.Digest] = r.Version
+	}
+	return names, nil
+}
+
+// versioned is a release by version and digest, "nothing" for none.
+func versioned(d slipstream.Digest, names map[slipstream.Digest]string) string {
+	switch version := names[d]; {
+	case d == "":
+		return "nothing"
+	case version == "":
+		return d.Short()
+	default:
+		return version + " (" + d.Short() + ")"
+	}
 }
 
 // describeWork says how far the containers from one base are, "" when they are made.
-func describeWork(k publish.Work) string {
-	line := "containers from " + cameFrom(k.From) + ": " + k.State
+func describeWork(k publish.Work, names map[slipstream.Digest]string) string {
+	line := "containers from " + versioned(k.From, names) + ": " + k.State
 	switch {
 	case k.State == "done" && !strings.Contains(k.Note, " bytes"):
 		return line + ": " + k.Note
@@ -166,7 +194,7 @@ func (t *tool) release(c *cobra.Command, app, ref string) (*publish.Release, *sl
 	return &r, m, err
 }
 
-func printRelease(w io.Writer, r *publish.Release, m *slipstream.Manifest) {
+func printRelease(w io.Writer, r *publish.Release, m *slipstream.Manifest, names map[slipstream.Digest]string) {
 	fmt.Fprintf(w, "%s %s %s, seq %d\n", m.App, m.Package, m.Version, m.Seq)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
@@ -196,13 +224,13 @@ func printRelease(w io.Writer, r *publish.Release, m *slipstream.Manifest) {
 		row("data", "reads %s, writes %s", strings.Join(m.Data.Reads, ", "), m.Data.Writes)
 	}
 	for _, d := range m.Fallback {
-		row("falls back", "%s", d)
+		row("falls back", "%s %s", d, names[d])
 	}
 	for _, c := range r.Containers {
-		row("container", "%s from %s, %s", c.Codec, cameFrom(c.From), formatBytes(c.Size))
+		row("container", "%s from %s, %s", c.Codec, versioned(c.From, names), formatBytes(c.Size))
 	}
 	for _, k := range r.Work {
-		if line := describeWork(k); line != "" {
+		if line := describeWork(k, names); line != "" {
 			row("work", "%s", line)
 		}
 	}

@@ -407,7 +407,7 @@ func newRolloutMove(t *tool) *cobra.Command {
 func newRolloutShow(t *tool) *cobra.Command {
 	var a at
 	c := &cobra.Command{
-		Use: "show [ROLLOUT]", Short: "Show a package's rollouts in their order, or one of them", Args: cobra.MaximumNArgs(1),
+		Use: "show [ROLLOUT]", Aliases: []string{"list", "ls"}, Short: "Show a package's rollouts in their order, or one of them", Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			server, err := t.on(&a)
 			if err != nil {

@@ -106,6 +106,7 @@ func newRootCommand(t *tool, args ...string) *cobra.Command {
 		return usageError{slipstream.Hint(err, "see `%s --help`", c.CommandPath())}
 	})
 	root.AddCommand(commands(t, args)...)
+	group(root)
 	return root
 }
 

@@ -45,7 +45,12 @@ SIGHUP and exits when it is ready).
 --hang-after is a watchdog: a program that neither writes nor confirms nor runs ` + "`slipstream confirm --alive`" + ` for this long
 hangs.`,
 		Example: "  slipstream run --app shop --dir ./device -- node {dir}/server.js",
-		Args:    cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return nil
+			}
+			return usageError{slipstream.Hint(errors.New("which program?"), "name it after --, such as: slipstream run --app shop --dir ./device -- node {dir}/server.js")}
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
 				return err

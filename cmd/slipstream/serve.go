@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/api"
 	"github.com/slipstream-ota/slipstream/deliver"
 	"github.com/slipstream-ota/slipstream/internal/config"
 )
@@ -105,6 +107,9 @@ func (t *tool) serveConfig(f serveFlags) (serveConfig, error) {
 		listen:  first(f.listen, t.env.Get("listen", ":8080")),
 		baseURL: strings.TrimSuffix(first(f.baseURL, t.env.Get("base-url", "")), "/"),
 		folder:  &folder,
+	}
+	if u, err := url.Parse(c.baseURL); c.baseURL != "" && (err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
+		return c, usageError{slipstream.Hint(fmt.Errorf("base-url %q is no address", c.baseURL), "give the whole address, such as https://updates.example.com")}
 	}
 	c.secret = first(f.secret, t.env.Get("secret", filepath.Join(c.data, secretFile)))
 	var level slog.Level
@@ -229,22 +234,59 @@ func (t *tool) serve(ctx context.Context, cfg serveConfig) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	out := serving{URL: s.URL(), BaseURL: cfg.baseURL, Metrics: s.metrics, Data: cfg.data, Server: s.saved}
+	next, err := firstSteps(ctx, s, cfg)
+	if err != nil {
+		return err
+	}
 	err = t.print(out, func(w io.Writer) {
 		fmt.Fprintf(w, "Slipstream %s serves %s\n", version, s.URL())
 		if cfg.baseURL != "" {
 			fmt.Fprintf(w, "  devices reach it at %s\n", cfg.baseURL)
 		}
-		fmt.Fprintf(w, "  everything is kept in %s\n", cfg.data)
+		for _, line := range cfg.kept() {
+			fmt.Fprintln(w, " ", line)
+		}
 		if s.metrics != "" {
 			fmt.Fprintf(w, "  metrics are at %s/metrics\n", s.metrics)
 		}
-		fmt.Fprintf(w, "\nNext, in another terminal:\n  slipstream app create shop\n  slipstream publish ./dist --app shop --version 1.0.0\n"+
-			"  slipstream run --server %s --app shop --dir ./device -- node {dir}/server.js\n", first(cfg.baseURL, s.URL()))
+		fmt.Fprint(w, next)
 	})
 	if err != nil {
 		return err
 	}
 	return s.Wait()
+}
+
+// kept says where the server keeps things, without what may be a password.
+func (c *serveConfig) kept() []string {
+	if c.database == "" && c.blobs == "" && c.secret == filepath.Join(c.data, secretFile) {
+		return []string{"everything is kept in " + c.data}
+	}
+	database, blobs := plainAddress(c.database), plainAddress(c.blobs)
+	if path := c.sqlitePath(); path != "" {
+		database = path
+	}
+	if c.blobs == "" {
+		blobs = filepath.Join(c.data, blobsFolder)
+	}
+	return []string{"database  " + database, "bytes     " + blobs, "secret    " + c.secret + " (keep a copy; every node needs the same)"}
+}
+
+// firstSteps is what to do with a server that has no app yet, else "".
+func firstSteps(ctx context.Context, s *runningServer, cfg serveConfig) (string, error) {
+	admin, err := api.NewClient(s.URL(), s.Token(), nil)
+	if err != nil {
+		return "", err
+	}
+	apps, err := admin.Apps(ctx)
+	if err != nil {
+		return "", fmt.Errorf("look for apps: %w", err)
+	}
+	if len(apps) > 0 {
+		return "", nil
+	}
+	return fmt.Sprintf("\nNext, in another terminal:\n  slipstream app create shop\n  slipstream publish ./dist --app shop --version 1.0.0\n"+
+		"  slipstream run --server %s --app shop --dir ./device -- node {dir}/server.js\n", first(cfg.baseURL, s.URL())), nil
 }
 
 // listen takes the address, or says who else may have it.

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/api"
 	"github.com/slipstream-ota/slipstream/client"
@@ -265,3 +267,39 @@ func TestTheSenderBehindTrustedProxies(t *testing.T) {
 }
 
 func newAppNamed(name string) api.NewApp { return api.NewApp{Name: name} }
+
+// What OPERATIONS promises: a flag of serve is a setting of environment and file too.
+func TestEveryFlagOfServeIsASetting(t *testing.T) {
+	newServeCommand(testTool(t)).Flags().VisitAll(func(f *pflag.Flag) {
+		if !config.Known(f.Name) {
+			t.Errorf("--%s is no setting that environment and file may give", f.Name)
+		}
+	})
+}
+
+func TestServeSaysWhereThingsAreAndNoPassword(t *testing.T) {
+	tool := testTool(t)
+	for _, c := range []struct {
+		flags serveFlags
+		want  string
+	}{
+		{serveFlags{data: "d"}, "everything is kept in d"},
+		{serveFlags{data: "d", database: "postgres://slip:hush@db:5432/slip?sslmode=require", blobs: "s3://bucket/prod?secret_key=hush"},
+			"postgres://db:5432/slip|s3://bucket/prod|" + filepath.Join("d", "secret")},
+		{serveFlags{data: "d", secret: "/etc/secret"}, filepath.Join("d", "slipstream.db") + "|" + filepath.Join("d", "blobs") + "|/etc/secret"},
+	} {
+		cfg, err := tool.serveConfig(c.flags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(cfg.kept(), "\n")
+		for want := range strings.SplitSeq(c.want, "|") {
+			if !strings.Contains(got, want) {
+				t.Errorf("%q is missing in %q", want, got)
+			}
+		}
+		if strings.Contains(got, "hush") {
+			t.Errorf("a password is shown: %q", got)
+		}
+	}
+}

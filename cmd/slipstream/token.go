@@ -74,7 +74,7 @@ func newTokenCreate(t *tool) *cobra.Command {
 
 func newTokenList(t *tool) *cobra.Command {
 	c := &cobra.Command{
-		Use: "list", Short: "List tokens", Args: exactly(0, "no argument"),
+		Use: "list", Aliases: []string{"ls"}, Short: "List tokens", Args: exactly(0, "no argument"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			server, err := t.client()
 			if err != nil {

@@ -24,13 +24,17 @@ type Env struct {
 // Names of all settings that an environment variable SLIPSTREAM_<NAME> or a key of the settings file can give; the
 // same names in lower case with '-' are flags.
 var names = []string{
-	"URL", "TOKEN", "RELEASE_KEY", "ROOT_KEY", "PASSPHRASE", "CONFIG", "ROOT",
-	"LISTEN", "DATA", "DATABASE", "BLOBS", "BASE_URL", "SECRET", "DIR", "LOG",
-	"TRUSTED_PROXIES", "REPORT_RETENTION",
+	"URL", "TOKEN", "RELEASE_KEY", "ROOT_KEY", "PASSPHRASE", "CONFIG", "ROOT", "CODEPUSH_KEY", "DIR",
+	"LISTEN", "DATA", "DATABASE", "BLOBS", "BASE_URL", "SECRET", "LOG", "TRUSTED_PROXIES", "WEB_ORIGINS",
+	"METRICS_LISTEN", "ALERT_ALLOW", "GUARD_EVERY", "OCRUNNER_ROOT", "LIVE_MAX", "LIVE_PER_ADDRESS", "REPORT_RATE",
+	"REPORT_RETENTION", "DEVICE_RETENTION", "TRIAL_RETENTION", "MINUTE_RETENTION", "HOUR_RETENTION", "DAY_RETENTION",
 }
 
+// Known reports whether environment and settings file may give the setting of that name ("base-url").
+func Known(name string) bool { return slices.Contains(names, variable(name)) }
+
 // Load takes the environment as os.Environ gives it. The settings file is $SLIPSTREAM_CONFIG or
-// <folder>/settings.json, a JSON object of strings; unknown keys are errors.
+// <folder>/settings.json, a JSON object of texts or numbers; unknown keys are errors.
 func Load(environ []string) (*Env, error) {
 	e := &Env{vars: map[string]string{}, file: map[string]string{}}
 	for _, kv := range environ {
@@ -47,17 +51,37 @@ func Load(environ []string) (*Env, error) {
 		return e, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read settings: %w", err)
+		return nil, slipstream.Hint(fmt.Errorf("read settings: %w", err), "correct or unset SLIPSTREAM_CONFIG")
 	}
-	if err := json.Unmarshal(b, &e.file); err != nil {
-		return nil, fmt.Errorf("parse settings %s: %w", path, err)
-	}
-	for k := range e.file {
-		if !slices.Contains(names, variable(k)) {
-			return nil, slipstream.Hint(fmt.Errorf("settings %s: unknown key %q", path, k), "known keys: %s", strings.ToLower(strings.Join(names, ", ")))
-		}
+	if e.file, err = parse(b); err != nil {
+		return nil, fmt.Errorf("settings %s: %w", path, err)
 	}
 	return e, nil
+}
+
+// parse reads a settings file. A number is taken as it is written: ports and rates are easily written so.
+func parse(b []byte) (map[string]string, error) {
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(b, &values); err != nil {
+		return nil, slipstream.Hint(fmt.Errorf("not a JSON object: %w", err), `write {"listen": ":8080", "data": "/var/lib/slipstream"}`)
+	}
+	file := map[string]string{}
+	for k, raw := range values {
+		if !Known(k) {
+			return nil, slipstream.Hint(fmt.Errorf("unknown key %q", k), "known keys: %s", strings.ReplaceAll(strings.ToLower(strings.Join(names, ", ")), "_", "-"))
+		}
+		var text string
+		var number json.Number
+		switch {
+		case json.Unmarshal(raw, &text) == nil && string(raw) != "null":
+			file[k] = text
+		case json.Unmarshal(raw, &number) == nil && string(raw) != "null":
+			file[k] = number.String()
+		default:
+			return nil, slipstream.Hint(fmt.Errorf("the value of %q is neither a text nor a number", k), `write it in quotes, lists as one text with commas: "10.0.0.0/8,::1"`)
+		}
+	}
+	return file, nil
 }
 
 func variable(key string) string { return strings.ToUpper(strings.ReplaceAll(key, "-", "_")) }

@@ -6,19 +6,21 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/slipstream-ota/slipstream"
 )
 
 func TestEnvironmentBeatsTheFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "settings.json")
-	if err := os.WriteFile(file, []byte(`{"listen": ":1", "base-url": "http://file"}`), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(`{"listen": ":1", "base-url": "http://file", "report-rate": 250}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	e, err := Load([]string{"HOME=/nowhere", "SLIPSTREAM_CONFIG=" + file, "SLIPSTREAM_LISTEN=:2"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"listen": ":2", "base-url": "http://file", "data": "default"} {
+	for name, want := range map[string]string{"listen": ":2", "base-url": "http://file", "report-rate": "250", "data": "default"} {
 		if got := e.Get(name, "default"); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
@@ -27,13 +29,17 @@ func TestEnvironmentBeatsTheFile(t *testing.T) {
 
 func TestUnknownKeysAndWrongFilesAreErrors(t *testing.T) {
 	t.Parallel()
-	for name, text := range map[string]string{"unknown key": `{"lissten": ":1"}`, "not JSON": `listen = :1`, "not texts": `{"listen": 1}`} {
+	for text, want := range map[string]string{
+		`{"lissten": ":1"}`: `unknown key "lissten"`, `listen = :1`: "not a JSON object", `{"trusted-proxies": ["::1"]}`: `"trusted-proxies"`,
+		`{"data": null}`: `"data"`, `{"log": true}`: `"log"`,
+	} {
 		file := filepath.Join(t.TempDir(), "settings.json")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Load([]string{"SLIPSTREAM_CONFIG=" + file}); err == nil {
-			t.Errorf("%s: no error", name)
+		_, err := Load([]string{"SLIPSTREAM_CONFIG=" + file})
+		if err == nil || !strings.Contains(err.Error(), want) || slipstream.HintOf(err) == "" {
+			t.Errorf("%s: %v, hint %q; want %s and a hint", text, err, slipstream.HintOf(err), want)
 		}
 	}
 	if _, err := Load([]string{"SLIPSTREAM_CONFIG=/nowhere/settings.json"}); err == nil {
