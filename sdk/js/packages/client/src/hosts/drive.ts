@@ -29,14 +29,17 @@ export interface Drive {
 const NEXT = "~next";
 /** The folder move that is under way. */
 const MOVING = "moving.json";
+/** Whether a path is of a file in a release: its name is the publisher's choice, also one that ends like ours. */
+const released = (path: string) => /^(releases|staging)\/[^/]+\/./.test(path);
 
 export class DriveFiles implements Files {
-  private readonly folders = new Set<string>([""]);
+  private folders = new Set<string>([""]);
 
   constructor(private readonly drive: Drive, private readonly find: (path: string) => string) {}
 
   /** Finishes what a crash cut off. Called by whoever holds the lock, before anything else. */
   async recover(): Promise<void> {
+    this.folders = new Set([""]); // whoever held the lock before may have removed some
     if (this.drive.movesFolders || !(await this.drive.stat(MOVING))) return;
     let move: { from?: unknown; to?: unknown } = {};
     try {
@@ -49,18 +52,25 @@ export class DriveFiles implements Files {
   }
 
   async read(path: string): Promise<Uint8Array> {
-    await this.settle(path);
-    return this.drive.read(path);
+    for (const at of this.places(path)) {
+      try {
+        return await this.drive.read(at);
+      } catch (e) {
+        if (!(e instanceof NotFound)) throw e;
+      }
+    }
+    throw new NotFound(path);
   }
 
   async open(path: string): Promise<Source> {
-    const size = await this.size(path);
-    if (size === undefined) throw new NotFound(path);
+    const found = await this.look(path);
+    if (!found) throw new NotFound(path);
+    const { at, size } = found;
     return {
       size,
       read: async (offset, length) => {
         if (length === 0) return new Uint8Array(0);
-        const bytes = await this.drive.read(path, offset, length);
+        const bytes = await this.drive.read(at, offset, length);
         if (bytes.length !== length) throw new Error(`${path} has no ${length} bytes at ${offset}`);
         return bytes;
       },
@@ -113,7 +123,7 @@ export class DriveFiles implements Files {
 
   async remove(path: string): Promise<void> {
     this.forget(path);
-    await this.drive.remove(path + NEXT);
+    if (!released(path)) await this.drive.remove(path + NEXT);
     await this.drive.remove(path);
   }
 
@@ -121,23 +131,38 @@ export class DriveFiles implements Files {
     const names = new Set<string>();
     for (const { name, folder } of await this.drive.list(path)) {
       if (path === "" && name === MOVING) continue;
-      names.add(folder ? name + "/" : name.endsWith(NEXT) ? name.slice(0, -NEXT.length) : name);
+      names.add(folder ? name + "/" : name.endsWith(NEXT) && !released(`${path}/${name}`) ? name.slice(0, -NEXT.length) : name);
     }
     return [...names];
   }
 
   async size(path: string): Promise<number | undefined> {
-    await this.settle(path);
-    const what = await this.drive.stat(path);
-    return what && !what.folder ? what.size : undefined;
+    return (await this.look(path))?.size;
   }
 
   locate(path: string): string {
     return this.find(path);
   }
 
+  /**
+   * Where a file may stand: between the two steps of a replacement, or after a crash there, under its next name. Looking
+   * moves nothing, because another tab may be in the middle of it, and that one holds the lock.
+   */
+  private places(path: string): string[] {
+    return released(path) ? [path] : [path, path + NEXT, path];
+  }
+
+  private async look(path: string): Promise<{ at: string; size: number } | undefined> {
+    for (const at of this.places(path)) {
+      const what = await this.drive.stat(at);
+      if (what) return what.folder ? undefined : { at, size: what.size };
+    }
+    return undefined;
+  }
+
   /** Gives the file its name when a crash came between removing the old one and that. */
   private async settle(path: string): Promise<void> {
+    if (released(path)) return;
     if (!(await this.drive.stat(path)) && (await this.drive.stat(path + NEXT))) await this.drive.move(path + NEXT, path);
   }
 

@@ -1,6 +1,6 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { StorageFull, type Files } from "../../src/host.js";
+import { NotFound, StorageFull, type Files } from "../../src/host.js";
 import { DriveFiles, type Drive } from "../../src/hosts/drive.js";
 import { fromBase64, toBase64 } from "../../src/hosts/base64.js";
 import { MemoryDisk, type Cut } from "../../src/hosts/miniprogram/disk.js";
@@ -118,6 +118,54 @@ test("replacing a file leaves the old bytes or the new ones, wherever the power 
       assert.deepEqual(await f.list("a"), ["state.json"], at);
     });
   }
+});
+
+test("a file of a release may be named like our own temporary ones", async () => {
+  for (const make of Object.values(drives)) {
+    const files = new DriveFiles(make(new MemoryDisk()), (p) => p);
+    await put(files, "staging/1/main.js~next", [1]);
+    await files.rename("staging/1", "releases/abc");
+    // As somebody asks who tries addresses, and as a start looks for what nobody signed.
+    assert.equal(await files.size("releases/abc/main.js"), undefined);
+    await assert.rejects(files.read("releases/abc/main.js"), NotFound);
+    await files.remove("releases/abc/main.js");
+    assert.deepEqual(await files.list("releases/abc"), ["main.js~next"]);
+    assert.deepEqual(await files.read("releases/abc/main.js~next"), Uint8Array.of(1));
+  }
+});
+
+test("who reads while another tab replaces sees the old bytes or the new ones, and disturbs nothing", async () => {
+  let look = async () => undefined as void;
+  class Busy extends PlainDrive {
+    override async remove(path: string) {
+      await super.remove(path);
+      await look();
+    }
+    override async move(from: string, to: string) {
+      await look();
+      await super.move(from, to);
+      await look();
+    }
+  }
+  const disk = new MemoryDisk(), writer = new DriveFiles(new Busy(disk), (p) => p), reader = new DriveFiles(new PlainDrive(disk), (p) => p), seen: string[] = [];
+  await writer.replace("state.json", Uint8Array.of(1));
+  look = async () => {
+    assert.equal(await reader.size("state.json"), 1);
+    seen.push([...(await reader.read("state.json"))].join());
+  };
+  await writer.replace("state.json", Uint8Array.of(2));
+  look = async () => undefined;
+  assert.deepEqual(seen, ["2", "2", "2"]);
+  assert.deepEqual(await writer.read("state.json"), Uint8Array.of(2));
+});
+
+test("a folder that another holder of the lock removed is made again", async () => {
+  const disk = new MemoryDisk(), first = new DriveFiles(new PlainDrive(disk), (p) => p), second = new DriveFiles(new PlainDrive(disk), (p) => p);
+  await put(first, "fetch/a.part", [1]);
+  await second.remove("fetch");
+  await first.recover(); // it holds the lock again
+  await put(first, "fetch/b.part", [2]);
+  assert.deepEqual(await second.list("fetch"), ["b.part"]);
 });
 
 test("a folder is there whole or not at all, wherever the power goes", async () => {

@@ -78,6 +78,12 @@ const page = {
     const r = await fetch(url, { headers, method });
     return [r.status, r.headers.get("content-type"), await r.text()];
   },
+  /** The directories of this origin, in either storage. */
+  async directories(): Promise<string[]> {
+    const names = await caches.keys(), root = (await navigator.storage.getDirectory()) as unknown as { keys(): AsyncIterable<string> };
+    for await (const name of root.keys()) names.push(name);
+    return names;
+  },
   /** Its scripts have run when it has loaded. */
   async frame(url: string): Promise<string> {
     const frame = document.createElement("iframe");

@@ -66,20 +66,25 @@ async function inStorage(t: import("node:test").TestContext, browser: Chromium, 
   });
   await t.test(`${storage}: the service worker serves the release and nothing else`, async () => {
     const tab = await fresh(browser, shell);
-    const files = { "index.html": '<!doctype html><body><script src="js/main.js"></script>', "js/main.js": 'document.body.append("version 2")', "été.json": '{"a":1}' };
+    const files = { "index.html": '<!doctype html><body><script src="js/main.js"></script>', "js/main.js": 'document.body.append("version 2")', "été.json": '{"a":1}', "a.constructor": "b" };
     const at = await tab.run<string>(`page.release(${run}, ${JSON.stringify(files)})`);
     const get = (path: string, ...more: unknown[]) => tab.run<[number, string | null, string]>(`page.get(${[at + path, ...more].map((v) => JSON.stringify(v)).join()})`);
     assert.equal(at, `/slipstream/${storage}/releases/d1/`);
     assert.equal(await tab.run(`page.frame(${JSON.stringify(at + "index.html")})`), "version 2");
     assert.deepEqual(await get("js/main.js"), [200, "text/javascript; charset=utf-8", files["js/main.js"]]);
     assert.deepEqual(await get("%C3%A9t%C3%A9.json"), [200, "application/json", '{"a":1}']);
+    assert.deepEqual(await get("a.constructor"), [200, "application/octet-stream", "b"]);
     assert.deepEqual(await get("js/main.js", { range: "bytes=0-7" }), [206, "text/javascript; charset=utf-8", "document"]);
     assert.equal((await get("js/main.js", { range: "bytes=900-" }))[0], 416);
     assert.equal((await get("js/main.js", {}, "POST"))[0], 405);
     assert.deepEqual(await get("js/main.js", {}, "HEAD"), [200, "text/javascript; charset=utf-8", ""]);
     for (const path of ["none.js", "../../state.json", "..%2f..%2fstate.json", ""]) assert.notEqual((await get(path))[2], "secret", path);
     assert.equal((await get("none.js"))[0], 404);
+    assert.deepEqual(await get("%ff.js"), [404, "text/plain", "not a file of a release"]);
     assert.equal((await tab.run<[number]>("page.get('/not-served')"))[0], 404);
+    // Any page that links here could fill the storage with folders otherwise.
+    assert.equal((await tab.run<[number]>("page.get('/slipstream/stranger/releases/d1/a.js')"))[0], 404);
+    assert.deepEqual((await tab.run<string[]>("page.directories()")).filter((d) => d.includes("stranger")), []);
     await tab.close();
   });
 }

@@ -1,6 +1,6 @@
 // A web page, or a page inside a WebView, as a host. Files lie in the origin private file system, or in Cache Storage where a
 // page cannot write there; a service worker serves the releases under the page's own origin.
-import { directoryLock, type Crypto, type Host, type Locks } from "../../host.js";
+import { directoryLock, NotFound, type Crypto, type Host, type Locks } from "../../host.js";
 import { DriveFiles, type Drive } from "../drive.js";
 import { fetchHttp, type Fetch } from "../fetch-http.js";
 import { MissingCapability, type Lack } from "../lacks.js";
@@ -21,7 +21,7 @@ export interface Browser {
   Response?: new (body: unknown) => unknown;
   Blob?: new (parts: unknown[]) => unknown;
   crypto?: { getRandomValues(into: Uint8Array): unknown };
-  caches?: { open(name: string): Promise<CacheLike> };
+  caches?: { open(name: string): Promise<CacheLike>; has(name: string): Promise<boolean> };
   FileSystemFileHandle?: { prototype: object };
   navigator: {
     storage?: { getDirectory?(): Promise<DirectoryHandle>; persist?(): Promise<boolean> };
@@ -75,19 +75,32 @@ export async function webHost(options: WebOptions): Promise<WebHost> {
   };
 }
 
-/** Where a directory's files lie. The service worker asks the same question and must get the same answer. */
-export async function openDrive(browser: Pick<Browser, "navigator" | "caches" | "Response" | "Blob" | "location" | "FileSystemFileHandle">, directory: string, want?: "opfs" | "cache"): Promise<{ drive: Drive; storage: "opfs" | "cache" }> {
+/**
+ * Where a directory's files lie. The service worker asks the same question and must get the same answer; it makes no
+ * directory, since any address may name one, and rejects with a NotFound.
+ */
+export async function openDrive(browser: Pick<Browser, "navigator" | "caches" | "Response" | "Blob" | "location" | "FileSystemFileHandle">, directory: string, want?: "opfs" | "cache", make = true): Promise<{ drive: Drive; storage: "opfs" | "cache" }> {
   const storage = browser.navigator.storage, { caches, Response, Blob } = browser;
   const writable = browser.FileSystemFileHandle !== undefined && "createWritable" in browser.FileSystemFileHandle.prototype;
   if (want !== "cache" && storage?.getDirectory && (writable || want === "opfs")) {
     const root = await storage.getDirectory().catch(() => undefined);
-    if (root) return { drive: new OpfsDrive(await root.getDirectoryHandle(directory, { create: true })), storage: "opfs" };
+    if (root) return { drive: new OpfsDrive(await folder(root, directory, make)), storage: "opfs" };
   }
   if (want !== "opfs" && caches && Response && Blob) {
+    if (!make && !(await caches.has(cacheName(directory)))) throw new NotFound(directory);
     const cache = await caches.open(cacheName(directory));
     return { drive: new CacheDrive(cache, cacheBase(browser.location.origin), (parts) => new Response(new Blob(parts))), storage: "cache" };
   }
   throw new MissingCapability("web", want === "opfs" ? "navigator.storage.getDirectory" : "navigator.storage.getDirectory and caches", "there is nowhere to keep a release; serve the page over HTTPS or from localhost, outside private windows");
+}
+
+async function folder(root: DirectoryHandle, name: string, make: boolean): Promise<DirectoryHandle> {
+  try {
+    return await root.getDirectoryHandle(name, { create: make });
+  } catch (e) {
+    if (make) throw e;
+    throw new NotFound(name);
+  }
 }
 
 /** One tab at a time holds a directory; the browser frees it when the tab is gone, however it went. */

@@ -1,6 +1,7 @@
 // The service worker's part: it answers addresses below served with files of a release, and everything else as before. A
 // release's digest stands in the address, so a page keeps the files of the release that it was loaded from.
 import { NotFound } from "../../host.js";
+import { dict } from "../../words/dict.js";
 import { DriveFiles } from "../drive.js";
 import { openDrive, type Browser } from "./index.js";
 
@@ -13,23 +14,27 @@ interface Asked {
 export interface FetchEvent {
   request: Asked;
   respondWith(answer: Promise<unknown>): void;
+  waitUntil(done: Promise<unknown>): void;
 }
 
 /** What the network answers. */
 interface Answer {
   ok: boolean;
+  status: number;
+  redirected?: boolean;
+  headers: unknown;
   clone(): Answer;
+  arrayBuffer(): Promise<ArrayBuffer>;
 }
 
 interface ShellCache {
-  addAll(urls: string[]): Promise<void>;
-  match(request: unknown, options?: { ignoreSearch: boolean }): Promise<Answer | undefined>;
-  put(request: unknown, answer: Answer): Promise<void>;
+  match(url: string): Promise<Answer | undefined>;
+  put(url: string, answer: unknown): Promise<void>;
 }
 
 /** The parts of a service worker's scope that are used; give self. */
 export interface WorkerScope extends Pick<Browser, "navigator" | "caches" | "Blob" | "location" | "FileSystemFileHandle"> {
-  Response: new (body: unknown, init?: { status?: number; headers?: Record<string, string> }) => unknown;
+  Response: new (body: unknown, init?: { status?: number; headers?: unknown }) => unknown;
   addEventListener(type: string, listener: (event: never) => void): void;
   fetch?(request: unknown): Promise<Answer>;
   setTimeout?(then: () => void, ms: number): unknown;
@@ -47,13 +52,13 @@ export interface ServeOptions {
   headers?: Record<string, string>;
 }
 
-const TYPES: Record<string, string> = {
+const TYPES = dict<string>({
   html: "text/html; charset=utf-8", htm: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", mjs: "text/javascript; charset=utf-8",
   css: "text/css; charset=utf-8", json: "application/json", map: "application/json", txt: "text/plain; charset=utf-8", svg: "image/svg+xml",
   png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif", webp: "image/webp", avif: "image/avif", ico: "image/x-icon",
   woff: "font/woff", woff2: "font/woff2", ttf: "font/ttf", otf: "font/otf", wasm: "application/wasm", mp3: "audio/mpeg", mp4: "video/mp4",
   webm: "video/webm", pdf: "application/pdf", xml: "application/xml", webmanifest: "application/manifest+json",
-};
+});
 
 /** Call it once at the top of the service worker. The page must be inside the worker's scope. */
 export function serveReleases(scope: WorkerScope, options: ServeOptions = {}): void {
@@ -68,7 +73,7 @@ export function serveReleases(scope: WorkerScope, options: ServeOptions = {}): v
   scope.addEventListener("fetch", (event: FetchEvent) => {
     const url = new URL(event.request.url);
     const { method } = event.request;
-    if (method === "GET" && shell.indexOf(url.origin + url.pathname) >= 0) event.respondWith(shellFile(scope, event.request));
+    if (method === "GET" && shell.indexOf(url.origin + url.pathname) >= 0) return event.respondWith(shellFile(scope, event, url));
     if (url.origin !== scope.location.origin || !url.pathname.startsWith(served)) return;
     event.respondWith(answer(scope, options, method, url.pathname.slice(served.length), event.request.headers.get("range")));
   });
@@ -80,19 +85,34 @@ const SLOW = 3000;
 
 /** Fails, and so does the installation, when a file of the shell is missing: half a shell opens nothing offline. */
 async function keep(scope: WorkerScope, shell: string[]): Promise<void> {
-  if (shell.length > 0) await (await shellCache(scope)).addAll(shell);
+  if (shell.length === 0) return;
+  const cache = await shellCache(scope), answers = await Promise.all(shell.map((url) => ask(scope, url)));
+  shell.forEach((url, i) => {
+    if (!answers[i].ok) throw new Error(`${url} is of the shell, and the site answers ${answers[i].status}`);
+  });
+  for (let i = 0; i < shell.length; i++) await put(scope, cache, shell[i], answers[i]);
 }
 
-async function shellFile(scope: WorkerScope, request: Asked): Promise<unknown> {
-  const cache = await shellCache(scope), fetch = scope.fetch as NonNullable<WorkerScope["fetch"]>;
-  const kept = await cache.match(request, { ignoreSearch: true });
-  const fresh = fetch.call(scope, request).then(async (a) => {
-    if (a.ok) await cache.put(request, a.clone()).catch(() => undefined); // a full storage: the old one stays
+/** One copy an address, whatever is asked behind it: who links here with a thousand queries must not fill the storage. */
+async function shellFile(scope: WorkerScope, event: FetchEvent, url: URL): Promise<unknown> {
+  const cache = await shellCache(scope), at = url.origin + url.pathname, kept = await cache.match(at);
+  const store = (a: Answer) => a.ok ? put(scope, cache, at, a).catch(() => undefined) : undefined; // a full storage: the old one stays
+  const fresh = ask(scope, event.request).then(async (a) => {
+    // The answer to a query is the query's: it may say what the sender of the link wanted.
+    if (url.search === "") await store(a.clone());
     return a;
   });
+  if (url.search !== "") event.waitUntil(ask(scope, at).then(store, () => undefined));
   if (!kept) return fresh;
   const slow = new Promise<Answer>((done) => void scope.setTimeout?.(() => done(kept), SLOW));
   return Promise.race([slow, fresh.then((a) => (a.ok ? a : kept), () => kept)]);
+}
+
+const ask = (scope: WorkerScope, request: unknown) => (scope.fetch as NonNullable<WorkerScope["fetch"]>).call(scope, request);
+
+/** Keeps a copy. One that came by a redirect is made anew: browsers refuse it as the answer to a page's address. */
+async function put(scope: WorkerScope, cache: ShellCache, at: string, a: Answer): Promise<void> {
+  await cache.put(at, a.redirected ? new scope.Response(await a.arrayBuffer(), { status: a.status, headers: a.headers }) : a);
 }
 
 function shellCache(scope: WorkerScope): Promise<ShellCache> {
@@ -100,15 +120,24 @@ function shellCache(scope: WorkerScope): Promise<ShellCache> {
   return scope.caches.open(SHELL) as unknown as Promise<ShellCache>;
 }
 
+/** The parts of a path; none when it is no text. */
+function split(path: string): string[] {
+  try {
+    return path.split("/").map(decodeURIComponent);
+  } catch (e) {
+    return [];
+  }
+}
+
 async function answer(scope: WorkerScope, options: ServeOptions, method: string, path: string, range: string | null): Promise<unknown> {
   const say = (status: number, body: unknown, headers: Record<string, string>) => new scope.Response(method === "HEAD" ? null : body, { status, headers });
-  const parts = path.split("/").map(decodeURIComponent), directory = parts.shift() ?? "";
+  const parts = split(path), directory = parts.shift() ?? "";
   // Only the trees of releases are anybody's business, not the device's own documents.
   if (parts.length < 3 || parts[0] !== "releases" || parts.some((p) => p === "" || p === "." || p === ".." || p.includes("/"))) return say(404, "not a file of a release", { "content-type": "text/plain" });
   if (method !== "GET" && method !== "HEAD") return say(405, "only reading", { allow: "GET, HEAD" });
   const name = parts.join("/");
   try {
-    const { drive } = await openDrive(scope, directory, options.storage);
+    const { drive } = await openDrive(scope, directory, options.storage, false);
     const source = await new DriveFiles(drive, (p) => p).open(name);
     const headers: Record<string, string> = {
       "content-type": TYPES[name.slice(name.lastIndexOf(".") + 1).toLowerCase()] ?? "application/octet-stream",
