@@ -39,8 +39,8 @@ type decider struct {
 	refine []uint16
 }
 
-func newFlags(c *curves, class int) flags {
-	f := flags{cells: newSingles(class - 6)}
+func newFlags(r *room, c *curves, class int) flags {
+	f := flags{cells: newSingles(r, class-6)}
 	f.big = newDecider(c, flagInputs, [layers]int{256, 64, 32})
 	f.small = newDecider(c, smallInputs, [layers]int{32, 32, 8})
 	f.guess = newDecider(c, guessInputs, [layers]int{32, 1024, 32})

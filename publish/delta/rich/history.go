@@ -26,10 +26,10 @@ const (
 
 var spans = [2]int{8, 5}
 
-func newHistory(indexLog int) history {
-	h := history{after1: make([]uint32, 256), after2: make([]uint32, 1<<16), after3: make([]uint32, 1<<after3Log), text: make([]byte, textRing)}
+func newHistory(r *room, indexLog int) history {
+	h := history{after1: make([]uint32, 256), after2: table[uint32](r, 1<<16), after3: table[uint32](r, 1<<after3Log), text: make([]byte, textRing)}
 	for i := range h.index {
-		h.index[i] = make([]uint32, 1<<indexLog)
+		h.index[i] = table[uint32](r, 1<<indexLog)
 	}
 	h.at = [tables]int{-1, -1, -1}
 	return h

@@ -35,8 +35,8 @@ type prediction struct {
 	p      []uint16
 }
 
-func newLiterals(c *curves, log int) literals {
-	l := literals{lines: newLines(log), refine: newRefine(2 * litInputs)}
+func newLiterals(r *room, c *curves, log int) literals {
+	l := literals{lines: newLines(r, log), refine: newRefine(2 * litInputs)}
 	l.b = newBlend(c, litInputs+1, [layers]int{512, 640, 256}, 2)
 	for i := range l.match {
 		l.match[i].p = make([]uint16, 64)

@@ -63,6 +63,11 @@ func TableBytes(class int) int {
 
 const fixedBytes = 2 << 20
 
+// roomBytes is what of that is in one piece: lines, singles, index, and what follows two and three bytes.
+func roomBytes(class, oldSize int) int {
+	return 1<<(class-1) + 1<<(class-4) + tables*4<<indexLog(class, oldSize) + 4<<16 + 4<<after3Log
+}
+
 // ClassFor gives the largest class within some bytes, and 0 when there is none.
 func ClassFor(memory int) int {
 	for class := MaxClass; class >= MinClass; class-- {
@@ -99,10 +104,11 @@ func newModel(ctx context.Context, mode int, src Source, oldSize, newSize, class
 	m.ends = []int{newSize}
 	if mode != scanning {
 		m.c = newCurves()
-		m.flags = newFlags(m.c, class)
+		r := newRoom(roomBytes(class, oldSize))
+		m.flags = newFlags(r, m.c, class)
 		m.guesser = newGuesser()
-		m.lits = newLiterals(m.c, class-6)
-		m.text = newHistory(indexLog(class, oldSize))
+		m.lits = newLiterals(r, m.c, class-6)
+		m.text = newHistory(r, indexLog(class, oldSize))
 	}
 	return m
 }

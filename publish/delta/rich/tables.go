@@ -26,8 +26,8 @@ type lines struct {
 	touched uint16 // of no meaning: it keeps the reads that bring lines near
 }
 
-func newLines(log int) lines {
-	return lines{cells: make([]counter, 16<<log), mask: 1<<log - 1}
+func newLines(r *room, log int) lines {
+	return lines{cells: table[counter](r, 16<<log), mask: 1<<log - 1}
 }
 
 // find gives the lines of contexts, which are begun when they are not there. All are touched before any is looked at, so
@@ -90,8 +90,8 @@ type singles struct {
 	touched uint32 // as of lines
 }
 
-func newSingles(log int) singles {
-	return singles{cells: make([]uint32, 1<<log), mask: 1<<log - 1}
+func newSingles(r *room, log int) singles {
+	return singles{cells: table[uint32](r, 1<<log), mask: 1<<log - 1}
 }
 
 // find gives the places of contexts.

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package rich
+
+func useLargePages([]byte) {}
