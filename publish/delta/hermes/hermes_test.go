@@ -85,14 +85,16 @@ func TestWhatFollowsFromTheChangeIsGone(t *testing.T) {
 func TestInstructionsOfEveryVersionAreKnown(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"two.hbc", "two-94.hbc", "two-90.hbc", "two-89.hbc", "two-98.hbc", "two-99.hbc"} {
-		w, err := newRewriter(file(t, name))
+		b := file(t, name)
+		l, err := read(b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range w.bodies() {
+		w := newRewriter(l, held(b), nil)
+		w.bodies(func(s body) {
 			last, at, end := "", int(s.at), int(s.end())
-			for ; at < end; at += int(w.version.length[w.b[at]]) {
-				code := w.b[at]
+			for ; at < end; at += int(w.version.length[b[at]]) {
+				code := b[at]
 				if last = w.version.names[code]; last == "" {
 					t.Fatalf("%s: opcode %d in function %d is not known", name, code, s.function)
 				}
@@ -103,7 +105,7 @@ func TestInstructionsOfEveryVersionAreKnown(t *testing.T) {
 			if int(s.end())-at >= 4 && last == "" || at > int(s.end()) {
 				t.Errorf("%s: function %d ends at %d, its instructions at %d", name, s.function, s.end(), at)
 			}
-		}
+		})
 	}
 }
 
@@ -193,7 +195,11 @@ func TestShortIdsStayShort(t *testing.T) {
 func TestHashIsThatOfTheEngine(t *testing.T) {
 	t.Parallel()
 	for content, want := range map[string]uint32{"y": 0x0001E3E8, "x": 0x0001E7F9, "$$typeof": 0xFF4C300D, "Object": 0x9615E9FA, "\x7f\x01": 0x0005EA8A} {
-		if got := hash(text{content[0] == 0x7f, []byte(content)}); got != want {
+		wide := uint32(0)
+		if content[0] == 0x7f {
+			wide = 1
+		}
+		if got := (&layout{}).hashOf(held([]byte(content)), textPlace{0, uint32(len(content))<<1 | wide}); got != want {
 			t.Errorf("hash of %q is %#x, want %#x", content, got, want)
 		}
 	}

@@ -48,28 +48,31 @@ type layout struct {
 	identifiers int
 }
 
-var errLayout = errors.New("not a file that is known")
+var ErrUnknown = errors.New("not a file that is known")
 
 // read finds the tables. Everything is checked to lie within the file.
-func read(b []byte) (l *layout, err error) {
-	if len(b) < headerSize+footerSize || len(b) > MaxFile || binary.LittleEndian.Uint64(b) != magic {
-		return nil, errLayout
+func read(b []byte) (*layout, error) { return readHead(b, len(b)) }
+
+// readHead is read for a file of which the begin is at hand.
+func readHead(b []byte, size int) (l *layout, err error) {
+	if size < headerSize+footerSize || size > MaxFile || binary.LittleEndian.Uint64(b) != magic {
+		return nil, ErrUnknown
 	}
 	field := func(at int) int { return int(binary.LittleEndian.Uint32(b[at:])) }
 	l = &layout{version: versionOf(uint32(field(8)))}
-	if l.version == nil || field(32) != len(b) {
-		return nil, errLayout
+	if l.version == nil || field(32) != size {
+		return nil, ErrUnknown
 	}
 	l.functions, l.identifiers, l.strings = field(40), field(48), field(52)
-	at := headerSize
+	at, total := headerSize, size
 	next := func(count, size int) span {
 		s := span{at, 0}
-		if count > len(b) || count*size > len(b)-at {
-			err = errLayout
+		if count > total || count*size > total-at {
+			err = ErrUnknown
 			return s
 		}
 		s.size = count * size
-		at = min((s.end()+3)&^3, len(b))
+		at = min((s.end()+3)&^3, total)
 		return s
 	}
 	l.headers = next(l.functions, l.version.headerSize())
@@ -94,10 +97,10 @@ func read(b []byte) (l *layout, err error) {
 	l.patterns = next(field(76), 1)
 	l.modules = next(field(more), 8)
 	l.sources = next(field(more+4), 8)
-	if err != nil || at > len(b)-footerSize {
-		return nil, errLayout
+	if err != nil || at > size-footerSize {
+		return nil, ErrUnknown
 	}
-	l.code = span{at, len(b) - footerSize - at}
-	l.footer = span{len(b) - footerSize, footerSize}
+	l.code = span{at, size - footerSize - at}
+	l.footer = span{size - footerSize, footerSize}
 	return l, nil
 }

@@ -1,10 +1,5 @@
 package hermes
 
-import (
-	"cmp"
-	"slices"
-)
-
 // run is a run of literals that an instruction names: where it begins in the file, where its buffer ends, and how many
 // literals it has.
 type run struct{ at, end, count int }
@@ -23,36 +18,56 @@ func (w *rewriter) note(kind byte, place, count uint32) {
 		return
 	}
 	if int64(place) < int64(buffer.size) {
-		w.runs = append(w.runs, run{buffer.at + int(place), buffer.end(), int(count)})
+		w.runs.add(record{uint64(buffer.at) + uint64(place), uint64(count)})
 	}
+}
+
+// runOf gives the run that was noted.
+func (w *rewriter) runOf(r record) run {
+	at := int(r.high)
+	end := w.arrays.end()
+	switch {
+	case at >= w.values.at && w.values.size > 0:
+		end = w.values.end()
+	case at >= w.keys.at:
+		end = w.keys.end()
+	}
+	return run{at, end, int(r.low)}
 }
 
 // literals renumbers the strings among the literals. A run is groups of a kind and a count in one byte or two, and the
 // values. The compiler lets the end of one run be the begin of another where their bytes are alike: an id that shares a
 // byte with anything else stays as it is, so kinds and counts always stay, and what stays is found again from them.
 func (w *rewriter) literals() {
-	w.runs = append(w.runs, w.shapeRuns()...)
-	slices.SortFunc(w.runs, func(a, b run) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.count, b.count)) })
-	w.runs = slices.Compact(w.runs)
+	w.noteShapes()
+	runs := w.runs.sorted()
+	defer runs.close()
 	begin := w.arrays.at
 	size := w.values.end() - begin
-	r := roles{use: make([]uint32, size), ids: make([]place, 0, size/4), begin: begin}
-	left := len(w.b) // literals that may be looked at: an honest file has far fewer
-	for _, s := range w.runs {
-		left = w.walk(s, left, func(at, size int, kind byte) {
-			switch {
-			case kind >= longString && kind <= byteString:
-				r.claim(at, size, byte(size))
-			case size > 0:
-				r.claim(at, size, 0)
-			}
-		})
+	r := roles{begin: begin, size: size}
+	if w.room == nil {
+		r.use = held(make([]byte, size))
+	} else {
+		r.use = w.room.zeros(size)
+		defer r.use.leave()
 	}
-	for _, p := range r.ids {
-		if r.alone(p) {
-			w.renumber(int(p.at), p.width)
+	left := w.size // literals that may be looked at: an honest file has far fewer
+	claim := func(at, size int, kind byte) {
+		switch {
+		case kind >= longString && kind <= byteString:
+			r.claim(at, size, byte(size))
+		case size > 0:
+			r.claim(at, size, 0)
 		}
 	}
+	for {
+		s, ok := runs.next()
+		if !ok {
+			break
+		}
+		left = w.walk(w.runOf(s), left, claim)
+	}
+	r.alone(w.renumber)
 }
 
 // Kinds of literals that matter, and what tells kind and count of those that follow.
@@ -70,13 +85,13 @@ func (w *rewriter) walk(s run, left int, visit func(at, size int, kind byte)) in
 		widths[byteString] = 0 // it stands for undefined there
 	}
 	for at := s.at; s.count > 0 && at < s.end && left > 0; {
-		tag := w.b[at]
+		tag := w.byteAt(at)
 		count, kind, size := int(tag&15), tag>>4&7, 1
 		if tag&0x80 != 0 {
 			if at+1 >= s.end {
 				return left
 			}
-			count, size = count<<8|int(w.b[at+1]), 2
+			count, size = count<<8|int(w.byteAt(at+1)), 2
 		}
 		visit(at, size, group)
 		at += size
@@ -97,51 +112,55 @@ func (w *rewriter) walk(s run, left int, visit func(at, size int, kind byte)) in
 	return left
 }
 
-// place is an id among the literals.
-type place struct {
-	at    uint32
-	width byte
-}
-
-// roles says what each byte of the buffers is for.
+// roles says what each byte of the buffers is for: the roles below, or the k-th byte of an id of w bytes, as 1 + w + k.
 type roles struct {
-	begin int
-	use   []uint32 // 0: nothing yet, 1: not an id, or more than one thing; else the number of the id and 2
-	ids   []place
+	begin, size int
+	use         *image
 }
 
+const (
+	unused = 0
+	shared = 1 // not of an id, or of more than one thing
+)
+
+// claim says what bytes are for: an id of a width, or with 0 anything else.
 func (r *roles) claim(at, size int, width byte) {
-	i := at - r.begin
-	if width > 0 && r.known(at, width) {
-		return
-	}
-	mark := uint32(1)
+	i, mark := at-r.begin, byte(shared)
 	if width > 0 {
-		r.ids = append(r.ids, place{uint32(at), width})
-		mark = uint32(len(r.ids)) + 1
+		mark = 1 + width
+		if r.use.byteAt(i) == mark { // by another run
+			return
+		}
 	}
 	for k := i; k < i+size; k++ {
-		if r.use[k] != 0 {
-			r.use[k] = 1
+		if r.use.byteAt(k) != unused {
+			r.use.setByte(k, shared)
 		} else {
-			r.use[k] = mark
+			r.use.setByte(k, mark)
+		}
+		if width > 0 {
+			mark++
 		}
 	}
 }
 
-// known says whether the same id was claimed by another run.
-func (r *roles) known(at int, width byte) bool {
-	n := r.use[at-r.begin]
-	return n > 1 && r.ids[n-2] == place{uint32(at), width}
-}
-
-// alone says whether all bytes of an id are its own.
-func (r *roles) alone(p place) bool {
-	for k := range int(p.width) {
-		n := r.use[int(p.at)-r.begin+k]
-		if n < 2 || r.ids[n-2] != p {
-			return false
+// alone calls visit with the ids whose bytes are all their own.
+func (r *roles) alone(visit func(at int, width byte)) {
+	for i := 0; i < r.size; {
+		width := r.use.byteAt(i) - 1
+		if width != 1 && width != 2 && width != 4 || i+int(width) > r.size {
+			i++
+			continue
+		}
+		own := true
+		for k := byte(1); k < width; k++ {
+			own = own && r.use.byteAt(i+int(k)) == 1+width+k
+		}
+		if own {
+			visit(r.begin+i, width)
+			i += int(width)
+		} else {
+			i++
 		}
 	}
-	return true
 }

@@ -47,16 +47,17 @@ func Same(a, b []byte) error {
 // program is a file with its strings.
 type program struct {
 	*rewriter
+	b     []byte
 	texts texts
 }
 
 func openProgram(file []byte) (*program, error) {
-	w, err := newRewriter(file)
+	l, err := read(file)
 	if err != nil {
 		return nil, err
 	}
-	texts, err := w.texts(file)
-	return &program{w, texts}, err
+	texts, err := l.texts(file)
+	return &program{newRewriter(l, held(file), nil), file, texts}, err
 }
 
 func (p *program) part(s span) []byte { return p.b[s.at:s.end()] }
@@ -103,14 +104,14 @@ func (p *program) details(i int) (d details, err error) {
 	if p.large(f) {
 		at := p.largeAt(f)
 		if at < 0 {
-			return d, errLayout
+			return d, ErrUnknown
 		}
 		n := func(k int) uint32 { return p.number(at+4*k, 4) }
 		last := p.b[at+28:]
 		d = details{span{int(n(0)), int(n(2))}, n(1), n(5), n(6), uint32(at + largeHeader), [2]byte{last[0], last[1]}, last[2] &^ (flagLarge >> 24), p.text(n(3))}
 	}
 	if d.body.at < p.code.at || d.body.at > p.code.end() || d.body.size > p.code.end()-d.body.at {
-		return d, errLayout
+		return d, ErrUnknown
 	}
 	return d, nil
 }
@@ -268,13 +269,13 @@ func sameTable(x, y *program, p, q *listing, a, b int, u, v uint32) bool {
 
 // content gives the literals of a run, strings by their content.
 func (p *program) content(kind byte, place, count uint32) []string {
-	p.runs = p.runs[:0]
+	p.runs = newSorter(nil)
 	p.note(kind, place, count)
-	if len(p.runs) == 0 {
+	if len(p.runs.held) == 0 {
 		return []string{fmt.Sprint("no literals at ", place)}
 	}
 	var out []string
-	p.walk(p.runs[0], len(p.b), func(at, size int, kind byte) {
+	p.walk(p.runOf(p.runs.held[0]), len(p.b), func(at, size int, kind byte) {
 		switch kind {
 		case group:
 		case longString, shortString, byteString:
@@ -295,7 +296,7 @@ func sameHandlers(x, y *program, a, b *details, p, q *listing) error {
 	}
 	n := int(x.number(s, 4))
 	if n > len(x.b)/12 || s+4+12*n > len(x.b) || t+4+12*n > len(y.b) {
-		return errLayout
+		return ErrUnknown
 	}
 	for k := range 3 * n {
 		if p.leadsTo(a.body.at, x.number(s+4+4*k, 4), 4) != q.leadsTo(b.body.at, y.number(t+4+4*k, 4), 4) {

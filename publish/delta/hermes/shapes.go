@@ -5,18 +5,14 @@ func (w *rewriter) shapeSize(id uint32) uint32 {
 	if int64(id) >= int64(w.shapes.size/8) {
 		return 0
 	}
-	return w.number(w.shapes.at+8*int(id)+4, 4)
+	return w.far.number(w.shapes.at+8*int(id)+4, 4)
 }
 
-// shapeRuns gives the runs of literals that shapes name.
-func (w *rewriter) shapeRuns() []run {
-	var out []run
+// noteShapes keeps the runs of literals that shapes name.
+func (w *rewriter) noteShapes() {
 	for at := w.shapes.at; at < w.shapes.end(); at += 8 {
-		if place := w.number(at, 4); int64(place) < int64(w.keys.size) {
-			out = append(out, run{w.keys.at + int(place), w.keys.end(), int(w.number(at+4, 4))})
-		}
+		w.note(keysAt, w.number(at, 4), w.number(at+4, 4))
 	}
-	return out
 }
 
 // renumberCases renumbers the strings that the switch at a place tells apart: a table of 8 bytes for each, string and
@@ -26,7 +22,7 @@ func (w *rewriter) renumberCases(at, operandAt, left int) int {
 	table := (at + int(w.number(operandAt, 4)) + 3) &^ 3
 	n := int(w.number(operandAt+counted, 4))
 	for n = min(n, left); n > 0 && table >= w.code.at && table+8 <= w.code.end(); n-- {
-		w.renumber(table, 4)
+		w.renumberIn(w.far, table, 4)
 		table += 8
 		left--
 	}

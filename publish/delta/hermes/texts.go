@@ -2,7 +2,6 @@ package hermes
 
 import (
 	"bytes"
-	"encoding/binary"
 	"hash/maphash"
 	"math/bits"
 )
@@ -36,28 +35,41 @@ const textFactor = 4
 
 // texts finds the content of every string.
 func (l *layout) texts(b []byte) (texts, error) {
-	out := texts{b[l.storage.at:l.storage.end()], make([]textPlace, l.strings)}
-	left := textFactor * len(b) // strings may share their bytes; nothing sane shares as much
-	for i := range out.places {
-		v := binary.LittleEndian.Uint32(b[l.small.at+4*i:])
-		wide, offset, length := v&1, int(v>>1&(1<<23-1)), int(v>>24)
-		if length == 255 {
-			if 8*offset+8 > l.overflow.size {
-				return texts{}, errLayout
-			}
-			at := l.overflow.at + 8*offset
-			offset, length = int(binary.LittleEndian.Uint32(b[at:])), int(binary.LittleEndian.Uint32(b[at+4:]))
+	out := texts{b[l.storage.at:l.storage.end()], make([]textPlace, 0, l.strings)}
+	m := held(b)
+	err := l.eachText(m, m, func(_ int, p textPlace) { out.places = append(out.places, p) })
+	return out, err
+}
+
+// eachText calls visit with the place of every string, read by way of two views of the file.
+func (l *layout) eachText(m, far *image, visit func(int, textPlace)) error {
+	left := textFactor * m.size // strings may share their bytes; nothing sane shares as much
+	for i := range l.strings {
+		p, ok := l.place(m, far, i)
+		if left -= int(p.size >> 1); !ok || left < 0 {
+			return ErrUnknown
 		}
-		size := length << wide
-		if offset > l.storage.size || size > l.storage.size-offset {
-			return texts{}, errLayout
-		}
-		if left -= size; left < 0 {
-			return texts{}, errLayout
-		}
-		out.places[i] = textPlace{uint32(offset), uint32(size)<<1 | wide}
+		visit(i, p)
 	}
-	return out, nil
+	return nil
+}
+
+// place gives where a string is, or false when it is not in the file.
+func (l *layout) place(m, far *image, i int) (textPlace, bool) {
+	v := m.number(l.small.at+4*i, 4)
+	wide, offset, length := v&1, int(v>>1&(1<<23-1)), int(v>>24)
+	if length == 255 {
+		if 8*offset+8 > l.overflow.size {
+			return textPlace{}, false
+		}
+		at := l.overflow.at + 8*offset
+		offset, length = int(far.number(at, 4)), int(far.number(at+4, 4))
+	}
+	size := length << wide
+	if offset > l.storage.size || size > l.storage.size-offset {
+		return textPlace{}, false
+	}
+	return textPlace{uint32(offset), uint32(size)<<1 | wide}, true
 }
 
 // finder finds the first string of a content. It is a table of a few bytes for a string: a map of strings takes more memory
@@ -99,18 +111,26 @@ func (f *finder) first(t text) (int, bool) {
 	return int(v) - 1, v != 0
 }
 
-// hash is the one that the engine keeps of an identifier: Jenkins's, one character at a time, without its last steps.
-func hash(t text) uint32 {
-	var h uint32
-	for i := 0; i < len(t.bytes); i++ {
-		c := uint32(t.bytes[i])
-		if t.wide && i+1 < len(t.bytes) {
-			i++
-			c |= uint32(t.bytes[i]) << 8
-		}
+// hashOf is the hash that the engine keeps of an identifier: Jenkins's, one character at a time, without its last steps.
+func (l *layout) hashOf(storage *image, p textPlace) (h uint32) {
+	at, end := l.storage.at+int(p.offset), l.storage.at+int(p.offset+p.size>>1)
+	mix := func(c uint32) {
 		h += c
 		h += h << 10
 		h ^= h >> 6
+	}
+	if p.size&1 == 0 {
+		for at < end {
+			b := storage.chunk(at, end-at)
+			for _, c := range b {
+				mix(uint32(c))
+			}
+			at += len(b)
+		}
+		return h
+	}
+	for ; at < end; at += 2 {
+		mix(storage.number(at, 2))
 	}
 	return h
 }

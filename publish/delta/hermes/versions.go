@@ -34,6 +34,7 @@ type version struct {
 	operands [256][]operand
 	numbered [256][]placed // of the operands those that the rewriting cares for
 	length   [256]byte     // bytes, with the opcode
+	forms    [256]byte     // length of those that have none, else 0
 	recent   bool          // the file is laid out as from 98 on
 }
 
@@ -44,18 +45,25 @@ type placed struct {
 }
 
 // versionOf gives the description of a version of the bytecode, or nil.
-func versionOf(n uint32) *version {
+func versionOf(n uint32) (v *version) {
 	switch n {
 	case 98, 99:
-		return recentVersion(n)
+		v = recentVersion(n)
 	case 96:
-		return parseVersion(instructions96)
+		v = parseVersion(instructions96)
 	case 94:
-		return parseVersion(instructions96 + directEval94)
+		v = parseVersion(instructions96 + directEval94)
 	case 89, 90:
-		return parseVersion(instructions96 + directEval94).without(53).without(51)
+		v = parseVersion(instructions96 + directEval94).without(53).without(51)
+	default:
+		return nil
 	}
-	return nil
+	for code, numbered := range v.numbered {
+		if len(numbered) == 0 {
+			v.forms[code] = v.length[code]
+		}
+	}
+	return v
 }
 
 // directEval94 is the only instruction that versions up to 94 were seen to write in another way than 96.
