@@ -163,10 +163,11 @@ func writeOut(out string, write func(w io.Writer) error, exec bool) (err error) 
 // applyFile makes one file.
 func applyFile(ctx context.Context, old *deltaSource, p io.Reader, out string, memory int) (*deltaApplied, error) {
 	var files []slipstream.File
+	scratch := &scratchFiles{near: out}
 	err := writeOut(out, func(w io.Writer) error {
 		var err error
-		files, err = tree.Apply(ctx, old.Tree, old.base, p, tree.Limits{Memory: memory}, &fileSink{old, w})
-		return err
+		files, err = tree.Apply(ctx, old.Tree, old.base, p, tree.Limits{Memory: memory, Scratch: scratch.create}, &fileSink{old, w})
+		return errors.Join(err, scratch.close())
 	}, old.Files[0].Exec)
 	if err != nil {
 		return nil, err
@@ -230,8 +231,9 @@ func applyTree(ctx context.Context, old *deltaSource, p io.Reader, out string, m
 	for i, f := range old.Files {
 		s.places[f.Path] = i
 	}
-	files, err := tree.Apply(ctx, old.Tree, old.base, p, tree.Limits{Memory: memory}, s)
-	if err = errors.Join(err, s.close(), root.Close()); err != nil {
+	scratch := &scratchFiles{near: out}
+	files, err := tree.Apply(ctx, old.Tree, old.base, p, tree.Limits{Memory: memory, Scratch: scratch.create}, s)
+	if err = errors.Join(err, scratch.close(), s.close(), root.Close()); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Rename(dir, out)); err != nil {

@@ -237,9 +237,12 @@ func foreignDiff(ctx context.Context, format string, old, new *deltaSource) ([]b
 }
 
 // verifyPatch applies a patch and compares every file with what it was made for.
-func verifyPatch(ctx context.Context, old, new *deltaSource, body []byte, memory int) error {
+func verifyPatch(ctx context.Context, old, new *deltaSource, body []byte, memory int) (err error) {
 	if bytes.HasPrefix(body, []byte("SLPT")) {
-		files, err := tree.Apply(ctx, old.Tree, old.base, bytes.NewReader(body), tree.Limits{Memory: memory, Total: max(new.size, 1)}, nowhereSink{})
+		scratch := &scratchFiles{}
+		defer func() { err = errors.Join(err, scratch.close()) }()
+		l := tree.Limits{Memory: memory, Total: max(new.size, 1), Scratch: scratch.create}
+		files, err := tree.Apply(ctx, old.Tree, old.base, bytes.NewReader(body), l, nowhereSink{})
 		if err == nil && !slices.EqualFunc(files, new.Files, func(a, b slipstream.File) bool {
 			return a.SHA256 == b.SHA256 && a.Size == b.Size && a.Exec == b.Exec && (new.Single || a.Path == b.Path)
 		}) {

@@ -100,7 +100,9 @@ func deltaInspect(ctx context.Context, oldPath, patchPath string, raw bool, memo
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
-	i, err := tree.Inspect(ctx, old.Tree, old.base, body, tree.Limits{Memory: limit})
+	scratch := &scratchFiles{}
+	i, err := tree.Inspect(ctx, old.Tree, old.base, body, tree.Limits{Memory: limit, Scratch: scratch.create})
+	err = errors.Join(err, scratch.close())
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/slipstream-ota/slipstream"
 )
 
 // Scratch is a file for what is not held in memory. It begins empty, may grow to what Room says, and is removed by its owner.
@@ -49,11 +51,7 @@ func NewRoom(ctx context.Context, file Scratch) *Room {
 	return &Room{ctx: ctx, file: file, found: map[int64]*page{}, seeds: newSeeds()}
 }
 
-func (r *Room) fail(err error, doing string) {
-	if r.err == nil && err != nil {
-		r.err = fmt.Errorf("%s scratch file: %w", doing, err)
-	}
-}
+func (r *Room) fail(err error) { r.err = fmt.Errorf("read scratch file: %w", err) }
 
 // allocate gives the place of n bytes of any content.
 func (r *Room) allocate(n int64) int64 {
@@ -82,7 +80,7 @@ func (r *Room) read(b []byte, at int64) {
 		return
 	}
 	if n, err := r.file.ReadAt(b, at); n < len(b) {
-		r.fail(err, "read")
+		r.fail(err)
 	}
 }
 
@@ -93,8 +91,10 @@ func (r *Room) write(b []byte, at int64) {
 	if r.err = r.ctx.Err(); r.err != nil {
 		return
 	}
-	_, err := r.file.WriteAt(b, at)
-	r.fail(err, "write")
+	if _, err := r.file.WriteAt(b, at); err != nil {
+		r.err = slipstream.Hint(fmt.Errorf("write scratch file: %w", err),
+			"make room where the result goes: for bytecode it takes the old files and the new one once more, and up to as much again")
+	}
 }
 
 // page gives a page. With fresh it is all zero, whatever the file has there.
@@ -115,7 +115,7 @@ func (r *Room) page(number int64, fresh bool) *page {
 		return p
 	}
 	if _, err := r.file.ReadAt(p.data, number<<pageLog); err != nil && !errors.Is(err, io.EOF) {
-		r.fail(err, "read")
+		r.fail(err)
 	}
 	return p
 }

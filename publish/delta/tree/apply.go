@@ -46,6 +46,9 @@ type Limits struct {
 	Carried int64 // bytes of carried contents and operations: 2 GiB
 	Total   int64 // bytes of the new tree: four times the old one and what is carried
 	Memory  int   // of tables for rich, as for package patch
+	// Scratch makes an empty file beside the result, for bytecode that is more than 4 MiB; nil: all is held in memory. The
+	// caller removes it. It takes the old files that were rewritten and a new one, and usually less than the same for lists.
+	Scratch func() (hermes.Scratch, error)
 }
 
 // Apply reads a patch file from r and gives sink the files that it makes of old. base gives random access to the content
@@ -53,8 +56,8 @@ type Limits struct {
 // now; that it is the right one is compared first, and the new tree with the hash in the patch last.
 //
 // The patch is not signed, so nothing in it is trusted but nothing proves it either. Damage, a wrong base and hostile
-// operations are a *slipstream.Refusal with reason container_invalid. Memory is bounded by the lists, the operations and
-// what patch.Apply takes.
+// operations are a *slipstream.Refusal with reason container_invalid. Memory is bounded by the lists, the operations, what
+// patch.Apply takes and, where there is scratch, 8 MiB for bytecode; without it that is held whole.
 func Apply(ctx context.Context, old Tree, base func(files []int) (io.ReaderAt, error), r io.Reader, l Limits, sink Sink) ([]slipstream.File, error) {
 	if err := old.check("old"); err != nil {
 		return nil, err
@@ -80,11 +83,11 @@ func Apply(ctx context.Context, old Tree, base func(files []int) (io.ReaderAt, e
 	if err != nil {
 		return nil, fmt.Errorf("open old tree: %w", err)
 	}
-	from, olds, err := old.rewrittenBase(from, chosen, h.pairs)
+	from, restorer, err := old.rewrittenBase(ctx, from, chosen, h, l)
 	if err != nil {
 		return nil, err
 	}
-	s := &splitter{olds: olds, pairs: h.pairs, old: old.Files, single: old.Single, ops: h.ops, left: h.total - h.ops, room: l.Total, sink: sink}
+	s := &splitter{restorer: restorer, pairs: h.pairs, old: old.Files, single: old.Single, ops: h.ops, left: h.total - h.ops, room: l.Total, sink: sink}
 	err = patch.Apply(ctx, from, size, in, s, patch.Limits{NewSize: h.total, Memory: l.Memory})
 	if err == nil {
 		err = s.finish(ctx)
@@ -183,14 +186,14 @@ func damaged(err error) error {
 
 // splitter takes the patched stream apart: operations, then contents.
 type splitter struct {
-	olds   map[int]*hermes.Old // that others are rewritten against
-	pairs  []pair              // that are still to come
-	old    []slipstream.File
-	single bool
-	ops    int64 // bytes of operations
-	left   int64 // bytes of contents that the header announces
-	room   int64 // bytes that the new tree may still have
-	sink   Sink
+	*restorer        // of files that are rewritten
+	pairs     []pair // that are still to come
+	old       []slipstream.File
+	single    bool
+	ops       int64 // bytes of operations
+	left      int64 // bytes of contents that the header announces
+	room      int64 // bytes that the new tree may still have
+	sink      Sink
 
 	head    []byte
 	parsed  bool
@@ -202,7 +205,7 @@ type splitter struct {
 	rest    int64 // of the open file
 	sum     hash.Hash
 
-	restoring *restoring // of the open file, when it is rewritten
+	restoring restoring // of the open file, when it is rewritten
 }
 
 // step says where a file of the new list comes from.
@@ -261,7 +264,7 @@ func (s *splitter) advance() error {
 			if f.Size > hermes.MaxFile {
 				return invalid("%s is too large to be rewritten", f.Path)
 			}
-			s.restoring, s.pairs = &restoring{old: s.olds[s.pairs[0].old], bytes: make([]byte, 0, f.Size)}, s.pairs[1:]
+			s.restoring, s.pairs = s.begin(s.pairs[0].old, f.Size), s.pairs[1:]
 		}
 		if f.Size == 0 {
 			if err := s.closeFile(); err != nil {
@@ -293,7 +296,11 @@ func (s *splitter) closeFile() error {
 	f := &s.files[s.carried[s.next]]
 	if r := s.restoring; r != nil {
 		s.restoring = nil
-		if err := r.restore(s.write); err != nil {
+		err := r.Restore(s.write)
+		if errors.Is(err, hermes.ErrUnknown) {
+			return invalid("a file that was rewritten does not come back: %w", err)
+		}
+		if err != nil {
 			return err
 		}
 	}

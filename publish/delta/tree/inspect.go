@@ -59,7 +59,7 @@ func Inspect(ctx context.Context, old Tree, base func(files []int) (io.ReaderAt,
 	if err != nil {
 		return info, fmt.Errorf("open old tree: %w", err)
 	}
-	if from, _, err = old.rewrittenBase(from, chosen, h.pairs); err != nil {
+	if from, _, err = old.rewrittenBase(ctx, from, chosen, h, l); err != nil {
 		return info, err
 	}
 	info.Rewritten = len(h.pairs)

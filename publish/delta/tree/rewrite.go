@@ -74,12 +74,9 @@ func startsOf(files []slipstream.File, chosen []int) []int64 {
 	return starts
 }
 
-// whole reads an old file that is small enough to be rewritten.
+// whole reads an old file.
 func (t Tree) whole(i int) (_ []byte, err error) {
 	f := t.Files[i]
-	if f.Size > hermes.MaxFile {
-		return nil, invalid("%s is too large to be rewritten", f.Path)
-	}
 	r, err := t.Open(i)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", f.Path, err)
@@ -98,42 +95,88 @@ type overlay struct {
 	parts []part // in order
 }
 
+// part is a file of bytecode in its rewritten form.
 type part struct {
-	at    int64
-	bytes []byte
+	at, size int64
+	form     io.ReaderAt
+	held     []byte // nil: it is not in memory
 }
 
-// rewrittenBase gives base with the old files of the pairs in their rewritten form, and these files.
-func (t Tree) rewrittenBase(base io.ReaderAt, chosen []int, pairs []pair) (io.ReaderAt, map[int]*hermes.Old, error) {
-	if len(pairs) == 0 {
+// heldBytecode is how many bytes of bytecode, old files and the largest new one, are held in memory where a scratch file is to be had.
+const heldBytecode = 4 << 20
+
+// restorer knows how carried files that were rewritten come back, by old file: those in memory, or in a scratch file.
+type restorer struct {
+	olds    map[int]*hermes.Old
+	spooled map[int]*hermes.Spooled
+}
+
+// rewrittenBase gives base with the old files of the pairs in their rewritten form, and what restores the new ones.
+func (t Tree) rewrittenBase(ctx context.Context, base io.ReaderAt, chosen []int, h header, l Limits) (io.ReaderAt, *restorer, error) {
+	if len(h.pairs) == 0 {
 		return base, nil, nil
 	}
-	o, olds := &overlay{ReaderAt: base}, map[int]*hermes.Old{}
 	starts := startsOf(t.Files, chosen)
-	for _, p := range pairs {
+	o, r := &overlay{ReaderAt: base}, &restorer{map[int]*hermes.Old{}, map[int]*hermes.Spooled{}}
+	room, err := t.room(ctx, h, l)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range h.pairs {
 		k, ok := slices.BinarySearch(chosen, p.old)
 		if !ok {
 			return nil, nil, invalid("it rewrites a file that is not in the base")
 		}
-		b, err := t.whole(p.old)
+		f := t.Files[p.old]
+		if f.Size > hermes.MaxFile {
+			return nil, nil, invalid("%s is too large to be rewritten", f.Path)
+		}
+		form := part{at: starts[k], size: f.Size}
+		if room != nil {
+			r.spooled[p.old], ok, err = room.Open(io.NewSectionReader(base, starts[k], f.Size), f.Size)
+			form.form = r.spooled[p.old]
+		} else {
+			var b []byte
+			if b, err = t.whole(p.old); err == nil {
+				r.olds[p.old], ok = hermes.Open(b)
+			}
+		}
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("rewrite %s: %w", f.Path, err)
 		}
-		old, ok := hermes.Open(b)
 		if !ok {
-			return nil, nil, invalid("it rewrites %s, which is no bytecode that is known", t.Files[p.old].Path)
+			return nil, nil, invalid("it rewrites %s, which is no bytecode that is known", f.Path)
 		}
-		o.parts = append(o.parts, part{starts[k], old.Base()})
-		olds[p.old] = old
+		if room == nil {
+			form.held = r.olds[p.old].Base()
+		}
+		o.parts = append(o.parts, form)
 	}
-	return o, olds, nil
+	return o, r, nil
+}
+
+// room gives where bytecode is restored that is too much for memory, or nil. How large the new files are is not known yet:
+// none is larger than all that is carried.
+func (t Tree) room(ctx context.Context, h header, l Limits) (*hermes.Room, error) {
+	size := min(h.total-h.ops, hermes.MaxFile)
+	for _, p := range h.pairs {
+		size += t.Files[p.old].Size
+	}
+	if l.Scratch == nil || size <= heldBytecode {
+		return nil, nil
+	}
+	file, err := l.Scratch()
+	if err != nil {
+		return nil, fmt.Errorf("make a scratch file: %w", err)
+	}
+	return hermes.NewRoom(ctx, file), nil
 }
 
 // Held gives what is left of the other bytes of a file.
 func (o *overlay) Held(at int64) []byte {
 	for _, p := range o.parts {
-		if k := at - p.at; k >= 0 && k < int64(len(p.bytes)) {
-			return p.bytes[k:]
+		if k := at - p.at; k >= 0 && k < int64(len(p.held)) {
+			return p.held[k:]
 		}
 	}
 	return nil
@@ -142,29 +185,48 @@ func (o *overlay) Held(at int64) []byte {
 func (o *overlay) ReadAt(p []byte, at int64) (int, error) {
 	n, err := o.ReaderAt.ReadAt(p, at)
 	end := at + int64(n)
-	for i := sort.Search(len(o.parts), func(i int) bool { return o.parts[i].at+int64(len(o.parts[i].bytes)) > at }); i < len(o.parts) && o.parts[i].at < end; i++ {
-		from := max(at, o.parts[i].at)
-		copy(p[from-at:n], o.parts[i].bytes[from-o.parts[i].at:])
+	for i := sort.Search(len(o.parts), func(i int) bool { return o.parts[i].at+o.parts[i].size > at }); i < len(o.parts) && o.parts[i].at < end; i++ {
+		part := o.parts[i]
+		from, to := max(at, part.at), min(end, part.at+part.size)
+		if part.held != nil {
+			copy(p[from-at:to-at], part.held[from-part.at:])
+		} else if _, err := part.form.ReadAt(p[from-at:to-at], from-part.at); err != nil {
+			return int(from - at), err
+		}
 	}
 	return n, err
 }
 
-// restoring collects a carried file and writes what it was before it was rewritten.
-type restoring struct {
+// restoring takes a carried file in and writes what it was before it was rewritten.
+type restoring interface {
+	io.Writer
+	// Restore writes the file through write.
+	Restore(write func([]byte) error) error
+}
+
+// begin gives what takes a carried file of some size whose old file is known.
+func (r *restorer) begin(old int, size int64) restoring {
+	if s := r.spooled[old]; s != nil {
+		return s.Incoming(size)
+	}
+	return &collected{old: r.olds[old], bytes: make([]byte, 0, size)}
+}
+
+// collected is a carried file in memory.
+type collected struct {
 	old   *hermes.Old
 	bytes []byte
 }
 
-func (r *restoring) Write(b []byte) (int, error) {
-	r.bytes = append(r.bytes, b...)
+func (c *collected) Write(b []byte) (int, error) {
+	c.bytes = append(c.bytes, b...)
 	return len(b), nil
 }
 
-// restore writes the file through write, and does not close it.
-func (r *restoring) restore(write func([]byte) error) error {
-	b, err := r.old.Restore(r.bytes)
+func (c *collected) Restore(write func([]byte) error) error {
+	b, err := c.old.Restore(c.bytes)
 	if err != nil {
-		return invalid("a file that was rewritten does not come back: %w", err)
+		return err
 	}
 	return write(b)
 }
