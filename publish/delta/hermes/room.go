@@ -19,7 +19,7 @@ type Scratch interface {
 const (
 	pageLog   = 14
 	pageSize  = 1 << pageLog
-	pageCount = 48
+	pageCount = 24
 )
 
 // Room undoes rewriting in some 3 MiB of memory whatever the size of the files, and keeps them in a scratch file meanwhile.

@@ -13,7 +13,7 @@ func compare(a, b record) int { return cmp.Or(cmp.Compare(a.high, b.high), cmp.C
 
 const (
 	recordSize  = 16
-	sorterCount = 16 << 10 // records that a sorter with a Room holds
+	sorterCount = 8 << 10 // records that a sorter with a Room holds
 )
 
 // sorter gives records back in order, equal ones once. Without a Room it holds them all; with one it holds some and keeps

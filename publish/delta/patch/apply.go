@@ -133,6 +133,7 @@ func applyTo(ctx context.Context, old *pages, r *bufio.Reader, w io.Writer, l Li
 		return in, err
 	}
 	in.Profile, in.Stream = ProfileSimple, streamOf(first-markSimple)
+	old.few = old.size > pageCount*pageSize // its covers go through old mostly from front to end
 	a := &applier{ctx: ctx, old: old, w: w, left: l.NewSize, tally: newTally(ends)}
 	err = a.simple(first-markSimple, r)
 	in.Parts = a.tally.parts

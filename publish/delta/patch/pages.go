@@ -17,6 +17,7 @@ type pages struct {
 	r      io.ReaderAt
 	held   Held // nil: nothing is
 	size   int64
+	few    bool // half of the pages, for an old side that is larger than all of them
 	cached [pageCount]page
 	err    error // of reading
 }
@@ -41,6 +42,9 @@ func (p *pages) at(pos int64) ([]byte, error) {
 	}
 	n := pos >> pageLog
 	c := &p.cached[n%pageCount]
+	if p.few {
+		c = &p.cached[n%(pageCount/2)]
+	}
 	if c.number != n+1 {
 		if err := p.load(c, n); err != nil {
 			return nil, err
