@@ -358,7 +358,30 @@ func (c *Client) apply(ctx context.Context, r io.Reader, w *wanted, base *tree, 
 		old = base.manifest
 	}
 	from := func(f slipstream.File) (delta.Content, error) { return base.at(f.Path) }
-	return delta.ApplyDelta(ctx, r, old, w.manifest, from, b, delta.ApplyLimits{Memory: c.cfg.Limits.Memory})
+	create, remove := c.scratch(w)
+	err := delta.ApplyDelta(ctx, r, old, w.manifest, from, b, delta.ApplyLimits{Memory: c.cfg.Limits.Memory, Scratch: create})
+	return errors.Join(err, remove())
+}
+
+// scratch gives what makes the scratch file of an update, nil where the file system has none, and what removes it. What a
+// kill leaves of it goes with the other unfinished files.
+func (c *Client) scratch(w *wanted) (create func() (delta.Scratch, error), remove func() error) {
+	disk, ok := c.disk.FS.(Scratcher)
+	if !ok {
+		return nil, func() error { return nil }
+	}
+	name := c.disk.path("fetch", ".new-"+string(w.digest()))
+	var file ScratchFile
+	create = func() (_ delta.Scratch, err error) {
+		file, err = disk.Scratch(name)
+		return file, err
+	}
+	return create, func() error {
+		if file == nil {
+			return nil
+		}
+		return errors.Join(file.Close(), ignoreMissing(c.disk.Remove(name)))
+	}
 }
 
 // byFiles builds the tree from what the device holds and single blobs.

@@ -456,6 +456,24 @@ func (d *faultyDisk) Append(name string) (File, error) {
 	return faultyFile{f, d, name}, nil
 }
 
+type faultyScratch struct {
+	ScratchFile
+	d    *faultyDisk
+	name string
+}
+
+func (f faultyScratch) WriteAt(p []byte, at int64) (int, error) {
+	if err := f.d.check("scratch", f.name); err != nil {
+		return 0, err
+	}
+	return f.ScratchFile.WriteAt(p, at)
+}
+
+func (d *faultyDisk) Scratch(name string) (ScratchFile, error) {
+	f, err := d.Disk.Scratch(name)
+	return faultyScratch{f, d, name}, err
+}
+
 func (d *faultyDisk) Rename(a, b string) error {
 	if err := d.check("rename", b); err != nil {
 		return err

@@ -2,6 +2,8 @@ package client
 
 import (
 	"bytes"
+	"crypto/sha1"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/slipstream-ota/slipstream"
@@ -72,6 +75,60 @@ func TestUpdatesByPatches(t *testing.T) {
 			}
 			if !slices.ContainsFunc(b.repo.reports, func(e slipstream.Event) bool { return e.Codec == codec }) {
 				t.Errorf("the codec is not reported: %+v", b.repo.reports)
+			}
+		})
+	}
+}
+
+// padded is bytecode with more behind its instructions.
+func padded(file, more string) string {
+	const length, footer = 32, 20
+	b := append([]byte(file[:len(file)-footer]), more...)
+	binary.LittleEndian.PutUint32(b[length:], uint32(len(b)+footer))
+	sum := sha1.Sum(b)
+	return string(append(b, sum[:]...))
+}
+
+func TestLargeBytecodeIsUnpackedByWayOfAScratchFile(t *testing.T) {
+	t.Parallel()
+	more := randomText(2200 << 10)
+	v1 := files{"index.android.bundle": padded(bytecodeFile(t, "one.hbc"), more)}
+	v2 := files{"index.android.bundle": padded(bytecodeFile(t, "two.hbc"), more)}
+	for name, full := range map[string]bool{"with room for it": false, "on a full disk": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			d1 := b.repo.publish("main", "1.0.0", v1)
+			b.repo.offer(d1)
+			b.install()
+			d2 := b.repo.publish("main", "1.1.0", v2)
+			b.repo.patch(d1, d2, delta.CodecSimpleHermes)
+			b.repo.offer(d2)
+			var used atomic.Int64
+			b.disk.set(func(op, name string) error {
+				if op != "scratch" {
+					return nil
+				}
+				used.Add(1)
+				if full {
+					return diskFull(op, name)
+				}
+				return nil
+			})
+			if full {
+				b.updateFails(slipstream.ReasonDiskFull)
+			} else {
+				b.update()
+			}
+			if used.Load() == 0 {
+				t.Error("no scratch file is used")
+			}
+			left, err := os.ReadDir(filepath.Join(b.cfg.Dir, "fetch"))
+			if err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), ".new-") }) {
+				t.Errorf("%v is left, %v", left, err)
+			}
+			if !full {
+				b.runs(b.start(), "main", v2)
 			}
 		})
 	}

@@ -38,6 +38,19 @@ type Linker interface {
 	Symlink(target, name string) error
 }
 
+// Scratcher is implemented by file systems with files that are written and read at random places. Where there are none,
+// bytecode that was rewritten is held in memory, as far as Limits allow.
+type Scratcher interface {
+	Scratch(name string) (ScratchFile, error) // emptied when it exists
+}
+
+// ScratchFile is an open file of a Scratcher.
+type ScratchFile interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+}
+
 // ErrLocked says that another process, or another part of this one, holds a lock.
 var ErrLocked = errors.New("locked by another process")
 
@@ -57,9 +70,10 @@ type Clock interface {
 type Disk struct{}
 
 var (
-	_ FS     = Disk{}
-	_ Linker = Disk{}
-	_ Locks  = Disk{}
+	_ FS        = Disk{}
+	_ Linker    = Disk{}
+	_ Locks     = Disk{}
+	_ Scratcher = Disk{}
 )
 
 type osFile struct{ *os.File }
@@ -106,6 +120,15 @@ func (Disk) ReadDir(name string) ([]fs.DirEntry, error) { return os.ReadDir(name
 
 // Symlink is os.Symlink.
 func (Disk) Symlink(target, name string) error { return os.Symlink(target, name) }
+
+// Scratch makes a file, or empties it.
+func (Disk) Scratch(name string) (ScratchFile, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
 
 // SyncDir fsyncs a directory. File systems that cannot are tolerated, by their error number only.
 func (Disk) SyncDir(name string) error {

@@ -214,11 +214,11 @@ func decodeRewrites(in *bufio.Reader, old, carried []slipstream.File) ([]rewrite
 // undo is what a reader holds of the rewrites.
 type undo struct {
 	rewrites []rewrite
-	olds     map[int]*hermes.Old
+	bases    *hermes.Bases
 }
 
 // openUndo reads the old files that others were rewritten against, and gives the memory that is left for tables.
-func openUndo(in *bufio.Reader, old, carried []slipstream.File, base Base, memory int) (*undo, int, error) {
+func openUndo(ctx context.Context, in *bufio.Reader, old, carried []slipstream.File, base Base, memory int, scratch func() (hermes.Scratch, error)) (*undo, int, error) {
 	rewrites, err := decodeRewrites(in, old, carried)
 	if err != nil {
 		return nil, 0, err
@@ -227,59 +227,60 @@ func openUndo(in *bufio.Reader, old, carried []slipstream.File, base Base, memor
 	if need >= int64(memory) {
 		return nil, 0, invalid("it needs %d bytes for bytecode, allowed are %d with the tables", need, memory)
 	}
-	u := &undo{rewrites: rewrites, olds: map[int]*hermes.Old{}}
+	size, largest, seen := int64(0), int64(0), map[int]bool{}
 	for _, r := range rewrites {
-		if u.olds[r.old] != nil {
+		largest = max(largest, carried[r.carried].Size)
+		if !seen[r.old] {
+			seen[r.old] = true
+			size += old[r.old].Size
+		}
+	}
+	bases, err := hermes.NewBases(ctx, size+largest, scratch)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, r := range rewrites {
+		if bases.Has(r.old) {
 			continue
 		}
-		b, err := whole(base, old[r.old])
+		err := openBase(bases, r.old, base, old[r.old])
+		if errors.Is(err, hermes.ErrUnknown) {
+			err = invalid("%q is rewritten against %q, which is no bytecode that is known", carried[r.carried].Path, old[r.old].Path)
+		}
 		if err != nil {
 			return nil, 0, err
 		}
-		o, ok := hermes.Open(b)
-		if !ok {
-			return nil, 0, invalid("%q is rewritten against %q, which is no bytecode that is known", carried[r.carried].Path, old[r.old].Path)
-		}
-		o.Base()
-		u.olds[r.old] = o
 	}
-	return u, memory - int(need), nil
+	return &undo{rewrites: rewrites, bases: bases}, memory - int(need), nil
 }
 
-func whole(base Base, f slipstream.File) ([]byte, error) {
+func openBase(bases *hermes.Bases, number int, base Base, f slipstream.File) error {
 	c, err := base(f)
 	if err != nil {
-		return nil, fmt.Errorf("open %s of the base: %w", f.Path, err)
+		return fmt.Errorf("open %s of the base: %w", f.Path, err)
 	}
-	b := make([]byte, f.Size)
-	n, err := c.ReadAt(b, 0)
-	if n == len(b) {
-		err = nil
-	} else if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
+	if err := errors.Join(bases.Open(number, c, f.Size), c.Close()); err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
 	}
-	if err := errors.Join(err, c.Close()); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Path, err)
-	}
-	return b, nil
+	return nil
 }
 
-// of gives what a carried file is restored with, nil when it is as it is.
-func (u *undo) of(carried int) *hermes.Old {
+// of begins the carried file that is restored, and gives nil when it is as it is.
+func (u *undo) of(carried int, size int64) hermes.Restoring {
 	if u == nil || len(u.rewrites) == 0 || u.rewrites[0].carried != carried {
 		return nil
 	}
-	o := u.olds[u.rewrites[0].old]
+	old := u.rewrites[0].old
 	u.rewrites = u.rewrites[1:]
-	return o
+	return u.bases.Begin(old, size)
 }
 
 // base gives the rewritten form of an old file, nil when it is as it is.
-func (u *undo) base(old int) []byte {
-	if u == nil || u.olds[old] == nil {
+func (u *undo) base(old int) io.ReaderAt {
+	if u == nil || !u.bases.Has(old) {
 		return nil
 	}
-	return u.olds[old].Base()
+	return u.bases.Form(old)
 }
 
 // maker makes containers of one pair of releases. Searches and patches that several codecs share are done once.

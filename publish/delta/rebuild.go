@@ -220,11 +220,18 @@ func (a *appender) Write(p []byte) (int, error) {
 type ApplyLimits struct {
 	Memory    int   // bytes of tables and of rewritten bytecode together: 16 MiB when 0
 	Decisions int64 // coded decisions: any number when 0
+	// Scratch makes an empty file for bytecode of more than 4 MiB, which is held in memory when it is nil. The caller removes
+	// it. It takes the old files that were rewritten and a new one, and usually less than the same for lists.
+	Scratch func() (Scratch, error)
 }
+
+// Scratch is a file for what is not held in memory.
+type Scratch = hermes.Scratch
 
 // ApplyDelta is Apply for all codecs, also those that need the contents of the base: base opens them, a few at a time,
 // and its files must not change meanwhile. Memory above the process is 8 MiB for simple, 4 MiB and l.Memory for rich,
-// whatever the size of a file. Its promises are those of Apply.
+// whatever the size of a file; without scratch, for simple over rewritten bytecode, 4 MiB and l.Memory too. Its promises
+// are those of Apply.
 func ApplyDelta(ctx context.Context, r io.Reader, old, new *slipstream.Manifest, base Base, sink Sink, l ApplyLimits) error {
 	in := bufio.NewReaderSize(r, 4<<10)
 	if h, err := in.Peek(headerSize); err != nil || h[4] != patchVersion {
@@ -257,7 +264,7 @@ func ApplyDelta(ctx context.Context, r io.Reader, old, new *slipstream.Manifest,
 		memory = patch.DefaultMemory
 	}
 	if h[5] == codecRewritten {
-		u, left, err := openUndo(in, old.Files, split.files, base, memory)
+		u, left, err := openUndo(ctx, in, old.Files, split.files, base, memory, l.Scratch)
 		if err != nil {
 			return err
 		}
@@ -286,11 +293,10 @@ type splitter struct {
 	files []slipstream.File // still to come, the open one first
 	w     io.WriteCloser    // nil: none is open
 	h     hash.Hash
-	n     int64 // bytes of it so far
-	at    int   // index of the open file
-	undo  *undo // nil: nothing is rewritten
-	code  *hermes.Old
-	held  []byte // the open file when it is rewritten
+	n     int64            // bytes of it so far
+	at    int              // index of the open file
+	undo  *undo            // nil: nothing is rewritten
+	code  hermes.Restoring // of the open file when it is rewritten
 }
 
 func (s *splitter) Write(p []byte) (int, error) {
@@ -305,7 +311,9 @@ func (s *splitter) Write(p []byte) (int, error) {
 		part := p[done:]
 		part = part[:min(int64(len(part)), s.files[0].Size-s.n)]
 		if s.code != nil {
-			s.held = append(s.held, part...)
+			if _, err := s.code.Write(part); err != nil {
+				return done, err
+			}
 		} else if err := s.write(part); err != nil {
 			return done, err
 		}
@@ -326,9 +334,7 @@ func (s *splitter) open() error {
 			return fmt.Errorf("create %s: %w", s.files[0].Path, err)
 		}
 		s.w, s.h, s.n = w, sha256.New(), 0
-		if s.code = s.undo.of(s.at); s.code != nil {
-			s.held = make([]byte, 0, s.files[0].Size)
-		}
+		s.code = s.undo.of(s.at, s.files[0].Size)
 		if err := s.close(); err != nil {
 			return err
 		}
@@ -351,12 +357,12 @@ func (s *splitter) close() error {
 		return nil
 	}
 	if s.code != nil {
-		b, err := s.code.Restore(s.held)
-		s.code, s.held = nil, nil
-		if err != nil {
+		err := s.code.Restore(s.write)
+		s.code = nil
+		if errors.Is(err, hermes.ErrUnknown) {
 			return damaged(err, "restore "+f.Path)
 		}
-		if err := s.write(b); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -427,7 +433,7 @@ func (s *shelf) Held(off int64) []byte {
 	for s.starts[i+1] == off { // empty files
 		i++
 	}
-	b := s.undo.base(i)
+	b := s.undo.bases.Held(i)
 	return b[min(off-s.starts[i], int64(len(b))):]
 }
 
@@ -447,10 +453,6 @@ func (s *shelf) ReadAt(p []byte, off int64) (int, error) {
 		}
 		part := p[done:]
 		part = part[:min(int64(len(part)), s.starts[i+1]-at)]
-		if b := s.undo.base(i); b != nil {
-			done += copy(part, b[at-s.starts[i]:])
-			continue
-		}
 		c, err := s.content(i)
 		if err != nil {
 			return done, err
@@ -467,7 +469,10 @@ func (s *shelf) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
-func (s *shelf) content(i int) (Content, error) {
+func (s *shelf) content(i int) (io.ReaderAt, error) {
+	if form := s.undo.base(i); form != nil {
+		return form, nil
+	}
 	if c, ok := s.open[i]; ok {
 		return c, nil
 	}

@@ -83,11 +83,11 @@ func Apply(ctx context.Context, old Tree, base func(files []int) (io.ReaderAt, e
 	if err != nil {
 		return nil, fmt.Errorf("open old tree: %w", err)
 	}
-	from, restorer, err := old.rewrittenBase(ctx, from, chosen, h, l)
+	from, bases, err := old.rewrittenBase(ctx, from, chosen, h, l)
 	if err != nil {
 		return nil, err
 	}
-	s := &splitter{restorer: restorer, pairs: h.pairs, old: old.Files, single: old.Single, ops: h.ops, left: h.total - h.ops, room: l.Total, sink: sink}
+	s := &splitter{bases: bases, pairs: h.pairs, old: old.Files, single: old.Single, ops: h.ops, left: h.total - h.ops, room: l.Total, sink: sink}
 	err = patch.Apply(ctx, from, size, in, s, patch.Limits{NewSize: h.total, Memory: l.Memory})
 	if err == nil {
 		err = s.finish(ctx)
@@ -186,14 +186,14 @@ func damaged(err error) error {
 
 // splitter takes the patched stream apart: operations, then contents.
 type splitter struct {
-	*restorer        // of files that are rewritten
-	pairs     []pair // that are still to come
-	old       []slipstream.File
-	single    bool
-	ops       int64 // bytes of operations
-	left      int64 // bytes of contents that the header announces
-	room      int64 // bytes that the new tree may still have
-	sink      Sink
+	bases  *hermes.Bases // that others are rewritten against
+	pairs  []pair        // that are still to come
+	old    []slipstream.File
+	single bool
+	ops    int64 // bytes of operations
+	left   int64 // bytes of contents that the header announces
+	room   int64 // bytes that the new tree may still have
+	sink   Sink
 
 	head    []byte
 	parsed  bool
@@ -205,7 +205,7 @@ type splitter struct {
 	rest    int64 // of the open file
 	sum     hash.Hash
 
-	restoring restoring // of the open file, when it is rewritten
+	restoring hermes.Restoring // of the open file, when it is rewritten
 }
 
 // step says where a file of the new list comes from.
@@ -264,7 +264,7 @@ func (s *splitter) advance() error {
 			if f.Size > hermes.MaxFile {
 				return invalid("%s is too large to be rewritten", f.Path)
 			}
-			s.restoring, s.pairs = s.begin(s.pairs[0].old, f.Size), s.pairs[1:]
+			s.restoring, s.pairs = s.bases.Begin(s.pairs[0].old, f.Size), s.pairs[1:]
 		}
 		if f.Size == 0 {
 			if err := s.closeFile(); err != nil {

@@ -74,21 +74,6 @@ func startsOf(files []slipstream.File, chosen []int) []int64 {
 	return starts
 }
 
-// whole reads an old file.
-func (t Tree) whole(i int) (_ []byte, err error) {
-	f := t.Files[i]
-	r, err := t.Open(i)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", f.Path, err)
-	}
-	b := make([]byte, f.Size)
-	_, err = io.ReadFull(r, b)
-	if err := errors.Join(err, r.Close()); err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.Path, err)
-	}
-	return b, nil
-}
-
 // overlay is a base in which some files have other bytes.
 type overlay struct {
 	io.ReaderAt
@@ -102,74 +87,38 @@ type part struct {
 	held     []byte // nil: it is not in memory
 }
 
-// heldBytecode is how many bytes of bytecode, old files and the largest new one, are held in memory where a scratch file is to be had.
-const heldBytecode = 4 << 20
-
-// restorer knows how carried files that were rewritten come back, by old file: those in memory, or in a scratch file.
-type restorer struct {
-	olds    map[int]*hermes.Old
-	spooled map[int]*hermes.Spooled
-}
-
-// rewrittenBase gives base with the old files of the pairs in their rewritten form, and what restores the new ones.
-func (t Tree) rewrittenBase(ctx context.Context, base io.ReaderAt, chosen []int, h header, l Limits) (io.ReaderAt, *restorer, error) {
+// rewrittenBase gives base with the old files of the pairs in their rewritten form, and these.
+func (t Tree) rewrittenBase(ctx context.Context, base io.ReaderAt, chosen []int, h header, l Limits) (io.ReaderAt, *hermes.Bases, error) {
 	if len(h.pairs) == 0 {
 		return base, nil, nil
 	}
-	starts := startsOf(t.Files, chosen)
-	o, r := &overlay{ReaderAt: base}, &restorer{map[int]*hermes.Old{}, map[int]*hermes.Spooled{}}
-	room, err := t.room(ctx, h, l)
+	// How large the new files are is not known yet: none is larger than all that is carried.
+	size := min(h.total-h.ops, hermes.MaxFile)
+	for _, p := range h.pairs {
+		size += t.Files[p.old].Size
+	}
+	bases, err := hermes.NewBases(ctx, size, l.Scratch)
 	if err != nil {
 		return nil, nil, err
 	}
+	starts := startsOf(t.Files, chosen)
+	o := &overlay{ReaderAt: base}
 	for _, p := range h.pairs {
 		k, ok := slices.BinarySearch(chosen, p.old)
 		if !ok {
 			return nil, nil, invalid("it rewrites a file that is not in the base")
 		}
 		f := t.Files[p.old]
-		if f.Size > hermes.MaxFile {
-			return nil, nil, invalid("%s is too large to be rewritten", f.Path)
-		}
-		form := part{at: starts[k], size: f.Size}
-		if room != nil {
-			r.spooled[p.old], ok, err = room.Open(io.NewSectionReader(base, starts[k], f.Size), f.Size)
-			form.form = r.spooled[p.old]
-		} else {
-			var b []byte
-			if b, err = t.whole(p.old); err == nil {
-				r.olds[p.old], ok = hermes.Open(b)
-			}
+		err := bases.Open(p.old, io.NewSectionReader(base, starts[k], f.Size), f.Size)
+		if errors.Is(err, hermes.ErrUnknown) {
+			return nil, nil, invalid("it rewrites %s, which is no bytecode that is known", f.Path)
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("rewrite %s: %w", f.Path, err)
 		}
-		if !ok {
-			return nil, nil, invalid("it rewrites %s, which is no bytecode that is known", f.Path)
-		}
-		if room == nil {
-			form.held = r.olds[p.old].Base()
-		}
-		o.parts = append(o.parts, form)
+		o.parts = append(o.parts, part{starts[k], f.Size, bases.Form(p.old), bases.Held(p.old)})
 	}
-	return o, r, nil
-}
-
-// room gives where bytecode is restored that is too much for memory, or nil. How large the new files are is not known yet:
-// none is larger than all that is carried.
-func (t Tree) room(ctx context.Context, h header, l Limits) (*hermes.Room, error) {
-	size := min(h.total-h.ops, hermes.MaxFile)
-	for _, p := range h.pairs {
-		size += t.Files[p.old].Size
-	}
-	if l.Scratch == nil || size <= heldBytecode {
-		return nil, nil
-	}
-	file, err := l.Scratch()
-	if err != nil {
-		return nil, fmt.Errorf("make a scratch file: %w", err)
-	}
-	return hermes.NewRoom(ctx, file), nil
+	return o, bases, nil
 }
 
 // Held gives what is left of the other bytes of a file.
@@ -195,38 +144,4 @@ func (o *overlay) ReadAt(p []byte, at int64) (int, error) {
 		}
 	}
 	return n, err
-}
-
-// restoring takes a carried file in and writes what it was before it was rewritten.
-type restoring interface {
-	io.Writer
-	// Restore writes the file through write.
-	Restore(write func([]byte) error) error
-}
-
-// begin gives what takes a carried file of some size whose old file is known.
-func (r *restorer) begin(old int, size int64) restoring {
-	if s := r.spooled[old]; s != nil {
-		return s.Incoming(size)
-	}
-	return &collected{old: r.olds[old], bytes: make([]byte, 0, size)}
-}
-
-// collected is a carried file in memory.
-type collected struct {
-	old   *hermes.Old
-	bytes []byte
-}
-
-func (c *collected) Write(b []byte) (int, error) {
-	c.bytes = append(c.bytes, b...)
-	return len(b), nil
-}
-
-func (c *collected) Restore(write func([]byte) error) error {
-	b, err := c.old.Restore(c.bytes)
-	if err != nil {
-		return err
-	}
-	return write(b)
 }

@@ -10,11 +10,14 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/publish/delta/hermes"
 	"github.com/slipstream-ota/slipstream/publish/delta/patch"
 )
 
@@ -301,4 +304,46 @@ func FuzzApply(f *testing.F) {
 			t.Fatal("a tree that is none, or not the one in the patch")
 		}
 	})
+}
+
+// Bytecode of many megabytes beside other files is restored by way of a scratch file, and comes back.
+func TestLargeBytecodeComesBack(t *testing.T) {
+	t.Parallel()
+	read := func(name string) string {
+		b, err := os.ReadFile(filepath.Join("..", "hermes", "testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	more := strings.Repeat(text(7, 1000), 100) // how large new bytecode is stands behind what is carried, so this counts
+	old := contents{"a.txt": "text", "b.hbc": read("one.hbc"), "c.txt": more, "d.hbc": read("debug.hbc")}
+	new := contents{"a.txt": "texts", "b.hbc": read("two.hbc"), "c.txt": more + "!", "d.hbc": read("one.hbc") + "!", "e.txt": strings.Repeat(text(8, 1000), 100)}
+	p, s := made(t, old.tree(), new.tree())
+	if s.Rewritten != 1 {
+		t.Fatalf("%d files are rewritten", s.Rewritten)
+	}
+	files := 0
+	l := Limits{Scratch: func() (hermes.Scratch, error) {
+		files++
+		f, err := os.Create(filepath.Join(t.TempDir(), "scratch"))
+		if err == nil {
+			t.Cleanup(func() { f.Close() })
+		}
+		return f, err
+	}}
+	got, err := applied(t.Context(), old.tree(), p, l)
+	if err != nil || !maps.Equal(got, new) {
+		t.Errorf("it does not come back: %v", err)
+	}
+	if files != 1 {
+		t.Errorf("%d scratch files are made", files)
+	}
+	for i := range 9 { // whatever strangers make of it
+		b := slices.Clone(p)
+		b[len(b)*i/9] ^= 0x44
+		if got, err := applied(t.Context(), old.tree(), b, l); err == nil && !maps.Equal(got, new) {
+			t.Errorf("byte %d: other files are made, and no error", len(b)*i/9)
+		}
+	}
 }
