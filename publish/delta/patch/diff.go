@@ -43,7 +43,7 @@ func (p *Pair) diff(ctx context.Context, o Options) ([]byte, Stats, error) {
 	if len(usable) == 0 {
 		return nil, Stats{}, fmt.Errorf("no profile is left: %s", done[0].Reason)
 	}
-	best := slices.MinFunc(usable, func(a, b finished) int { return cmp.Compare(a.Size, b.Size) })
+	best := choose(usable)
 	st := best.stats
 	st.Candidate = best.Candidate
 	for _, f := range done {
@@ -52,6 +52,28 @@ func (p *Pair) diff(ctx context.Context, o Options) ([]byte, Stats, error) {
 	o.Progress(total, total)
 	return best.bytes, st, nil
 }
+
+// choose gives the smallest candidate. A rich one that takes a reader long to apply must earn it: new pictures, say, cost
+// eight decisions a byte and come out as long as they are.
+func choose(usable []finished) finished {
+	smallest := func(f []finished) finished {
+		return slices.MinFunc(f, func(a, b finished) int { return cmp.Compare(a.Size, b.Size) })
+	}
+	best := smallest(usable)
+	quick := slices.DeleteFunc(slices.Clone(usable), func(f finished) bool { return f.Decisions > longDecisions })
+	if len(quick) == 0 {
+		return best
+	}
+	if q := smallest(quick); q.Size-best.Size < q.Size/worthAtLeast {
+		return q
+	}
+	return best
+}
+
+const (
+	longDecisions = 1 << 20 // about a second of an interpreter, a fifth of one of a phone
+	worthAtLeast  = 50      // one part in so many is what they must save
+)
 
 // cover finds what new has of old. The index, the largest thing in memory, is gone afterwards.
 func cover(ctx context.Context, old, new []byte) ([]suffix.Cover, error) {

@@ -14,7 +14,7 @@ import (
 
 // Profiles of Options.
 const (
-	ProfileAuto   = "auto"   // the smallest of all candidates that the reader can apply
+	ProfileAuto   = "auto"   // the smallest that the reader can apply, but for a rich one that saves less than 2 % by a million decisions
 	ProfileRich   = "rich"   // context mixing
 	ProfileSimple = "simple" // sparse difference in a general compressor
 )

@@ -226,6 +226,20 @@ func TestAutoIsNeverLargerThanAnyWay(t *testing.T) {
 	}
 }
 
+func TestAReadersTimeIsNotSpentOnNothing(t *testing.T) {
+	picture := make([]byte, 160<<10)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range picture {
+		picture[i] = byte(r.Uint32())
+	}
+	old := []byte(strings.Repeat("let total = price * amount;\n", 200))
+	new := slices.Concat(bytes.ReplaceAll(old, []byte("price"), []byte("cost")), picture)
+	_, st := diff(t, old, new, patch.Options{})
+	if st.Profile != patch.ProfileSimple {
+		t.Errorf("%s was taken, which takes %d decisions to apply, for %v", st.Profile, st.Decisions, st.Candidates)
+	}
+}
+
 func TestTooManyDecisionsAreLeftToSimple(t *testing.T) {
 	t.Parallel()
 	old, new := noise(20_000, 1), sources(t)[:40_000]
