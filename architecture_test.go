@@ -57,6 +57,7 @@ var edges = map[string][]string{
 	"internal/pgtest":     {"internal/pgcluster"},
 	"internal/s3test":     {},
 	"internal/seal":       {"", "sign"},
+	"internal/tarball":    {},
 
 	"rollout":        {"", "sign", "decide", "store", "blob", "internal/seal"},
 	"alert":          {"", "store", "rollout"},
@@ -65,7 +66,7 @@ var edges = map[string][]string{
 	"report":         {"", "store"},
 	"deliver/live":   {"", "internal/httpx"},
 	"deliver":        {"", "deliver/live", "sign", "decide", "publish/delta/dcz", "store", "blob", "report", "protocol", "internal/httpx"},
-	"publish":        {"", "sign", "decide", "publish/delta", "store", "blob"},
+	"publish":        {"", "sign", "decide", "publish/delta", "store", "blob", "internal/tarball"},
 	"publish/build":  {"", "publish", "publish/delta", "store", "blob", "rollout"},
 	"publish/source": {""},
 
@@ -158,7 +159,7 @@ func TestImportsFollowTheWayOfTheData(t *testing.T) {
 
 // inDevices is all that the device build may be made of beside the standard library: no store, no server, no metrics.
 var inDevices = []string{
-	"", "sign", "decide", "client", "client/trial", "client/live", "internal/atomicfile", "internal/config", "publish/delta", "publish/delta/*",
+	"", "sign", "decide", "client", "client/trial", "client/live", "internal/atomicfile", "internal/config", "internal/tarball", "publish/delta", "publish/delta/*",
 	"protocol/easyclick/device", "protocol/ocrunner/device", "cmd/slipstream",
 	"github.com/klauspost/compress/*", "github.com/andybalholm/brotli/*", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/*",
 }

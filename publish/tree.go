@@ -23,7 +23,7 @@ type Limits struct {
 	Files      int   // default slipstream.MaxFiles
 	FileBytes  int64 // of one file; default 4 GiB
 	TotalBytes int64 // of all files; default 16 GiB
-	// ZipRatio is how many times larger than the zip its contents may be (beyond the first 64 MiB); default 100.
+	// ZipRatio is how many times larger than an archive its contents may be (beyond the first 64 MiB); default 100.
 	ZipRatio int64
 }
 
@@ -112,7 +112,7 @@ func (noProgress) Add(int64)           {}
 // hashWorkers read files side by side. More than two make a disk slower, not faster.
 const hashWorkers = 2
 
-// Open walks the folder, single file or zip at path and hashes every file. What would hurt on a device is an error that
+// Open walks the folder, single file or archive (zip, wgt, apk, aar, jar, tar, tgz by its name) at path and hashes every file. What would hurt on a device is an error that
 // is Offenders, complete. Memory does not depend on the sizes of files. progress may be nil. Close the tree.
 func Open(ctx context.Context, path string, l Limits, progress Progress) (*Tree, error) {
 	l = l.withDefaults()
@@ -121,15 +121,17 @@ func Open(ctx context.Context, path string, l Limits, progress Progress) (*Tree,
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, slipstream.Hint(fmt.Errorf("look at what to publish: %w", err), "give a folder, a file or a zip")
+		return nil, slipstream.Hint(fmt.Errorf("look at what to publish: %w", err), "give a folder, a file or an archive")
 	}
 	var w walk
 	t := &Tree{content: map[string]content{}}
 	switch {
 	case info.IsDir():
 		err = w.folder(ctx, path, l)
-	case strings.EqualFold(filepath.Ext(path), ".zip"):
+	case isZip(path):
 		t.closer, err = w.zip(path, l)
+	case isTar(path):
+		t.closer, err = w.tarball(path, l)
 	case info.Mode().IsRegular():
 		w.files = []found{{filepath.Base(path), info.Size(), info.Mode()&0o111 != 0, &diskFile{path, info}}}
 	default:
@@ -278,7 +280,7 @@ func (t *Tree) Content(path string, offset int64) (_ io.ReadCloser, err error) {
 	return r, nil
 }
 
-// Close lets go of the zip, if it was one.
+// Close lets go of the archive, if it was one.
 func (t *Tree) Close() error {
 	if t.closer == nil {
 		return nil

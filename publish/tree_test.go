@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"archive/tar"
 	"archive/zip"
 	"bytes"
 	"errors"
@@ -290,6 +291,62 @@ func TestZip(t *testing.T) {
 	if b, err := io.ReadAll(r); err != nil || string(b) != "it is" {
 		t.Errorf("got %q, %v", b, err)
 	}
+}
+
+func TestArchivesOfOtherNames(t *testing.T) {
+	from := writeZip(t, entry("index.html", "<html>"), entry("js/app.js", "app"), entry("a.map", "no"), entry(IgnoreFile, "*.map\n"))
+	zipped, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tarred bytes.Buffer
+	w := tar.NewWriter(&tarred)
+	for _, f := range [][2]string{{"./js/app.js", "app"}, {"./index.html", "<html>"}, {"./a.map", "no"}, {"./" + IgnoreFile, "*.map\n"}} {
+		if err := w.WriteHeader(&tar.Header{Name: f[0], Mode: 0o644, Size: int64(len(f[1]))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, f[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := openTree(t, from).Files
+	for name, content := range map[string][]byte{"app.wgt": zipped, "app.APK": zipped, "app.aar": zipped, "app.jar": zipped, "dist.tar": tarred.Bytes()} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		tree := openTree(t, path)
+		if !slices.Equal(tree.Files, want) {
+			t.Errorf("%s holds %+v, want %+v", name, tree.Files, want)
+		}
+		r, err := tree.Content("js/app.js", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(r); err != nil || string(b) != "pp" {
+			t.Errorf("%s: got %q, %v", name, b, err)
+		}
+	}
+	t.Run("hostile", func(t *testing.T) {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, name := range []string{"../out", "C:/x"} {
+			if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "x.tar")
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		wantOffenders(t, path, Limits{}, `"../out"`, `"C:/x"`)
+	})
 }
 
 func TestHostileZips(t *testing.T) {

@@ -21,7 +21,7 @@ func newDeltaCommand(t *tool) *cobra.Command {
 		Use: "delta", Short: "The delta engine alone: make, apply, look into and measure patches, without a server",
 		Long: `Make, apply, look into and measure patches, without a server.
 
-OLD and NEW are two files, two folders or two archives (zip, apk, aar, jar, wgt: known by their content). Archives are
+OLD and NEW are two files, two folders or two archives (zip, apk, aar, jar, wgt, tgz: known by their content). Archives are
 taken as the files in them, since their compression hides what is alike; --raw takes them as one file. A patch file
 carries what it needs to prove that it is applied to the right thing and makes the right thing; the containers of a
 server leave that to the signed manifest and are smaller.`,

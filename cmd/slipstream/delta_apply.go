@@ -34,6 +34,7 @@ type deltaApplied struct {
 type applyFlags struct {
 	memory     string
 	size       int64
+	sha256     string // of the result, "" = not known
 	raw, force bool
 }
 
@@ -45,7 +46,7 @@ func newDeltaApplyCommand(t *tool) *cobra.Command {
 of its files. OUT appears when it is complete and its hash is right; otherwise nothing does.
 
 BSDIFF40 patches and bodies of the content coding dcz are known by their content. They carry no hash of the result, so
-the hash is printed.`,
+the hash is printed, or compared with --sha256.`,
 		Example: "  slipstream delta apply app-1.4.0/ app.patch app-1.5.0/",
 		RunE: func(c *cobra.Command, args []string) error {
 			out, err := t.deltaApply(c.Context(), &f, args[0], args[1], args[2])
@@ -55,7 +56,7 @@ the hash is printed.`,
 			return t.print(out, func(w io.Writer) {
 				fmt.Fprintf(w, "%s in %d files, made in %.2f s\n", formatBytes(out.Bytes), out.Files, out.Seconds)
 				if !out.Proven {
-					fmt.Fprintf(w, "sha256 %s (compare it: the patch does not carry it)\n", out.SHA256)
+					fmt.Fprintf(w, "sha256 %s (compare it, here or with --sha256: the patch does not carry it)\n", out.SHA256)
 				}
 			})
 		},
@@ -63,6 +64,7 @@ the hash is printed.`,
 	c.Flags().BoolVar(&f.raw, "raw", false, "take archives as one file")
 	c.Flags().BoolVar(&f.force, "force", false, "write over a file OUT")
 	c.Flags().StringVar(&f.memory, "memory", "192MiB", "most memory that the patch may take for tables")
+	c.Flags().StringVar(&f.sha256, "sha256", "", "hash that OUT must have where the patch does not carry one")
 	c.Flags().Int64Var(&f.size, "size", 1<<31, "most bytes that OUT may have where the patch does not say it")
 	return c
 }
@@ -96,17 +98,26 @@ func (t *tool) deltaApply(ctx context.Context, f *applyFlags, oldPath, patchPath
 	var done *deltaApplied
 	switch {
 	case !own:
-		done, err = applyForeignTo(ctx, old, p, out, f.size)
+		done, err = applyForeignTo(ctx, old, p, out, f)
 	case old.Single:
 		done, err = applyFile(ctx, old, p, out, memory)
 	default:
 		done, err = applyTree(ctx, old, p, out, memory)
 	}
 	if err != nil {
-		return nil, err
+		return nil, hintAtPatch(err)
 	}
 	done.Seconds = time.Since(begin).Seconds()
 	return done, nil
+}
+
+// hintAtPatch says what to do about a patch that was refused.
+func hintAtPatch(err error) error {
+	var hinted *slipstream.Hinted
+	if slipstream.ReasonOf(err, "") != slipstream.ReasonContainerInvalid || errors.As(err, &hinted) {
+		return err
+	}
+	return slipstream.Hint(err, "give the OLD that the patch was made from, with --raw if it was made with that; if it is the right one, the patch is damaged: get it again")
 }
 
 func isOwnPatch(p io.ReaderAt) (bool, error) {
@@ -323,7 +334,7 @@ func (s *treeSink) Repeat(f, of slipstream.File) error {
 }
 
 // applyForeignTo applies a patch of another format to a file.
-func applyForeignTo(ctx context.Context, old *deltaSource, p *os.File, out string, size int64) (*deltaApplied, error) {
+func applyForeignTo(ctx context.Context, old *deltaSource, p *os.File, out string, f *applyFlags) (*deltaApplied, error) {
 	if !old.Single {
 		return nil, usageError{fmt.Errorf("%s is a folder: this patch is for a single file", old.path)}
 	}
@@ -334,7 +345,13 @@ func applyForeignTo(ctx context.Context, old *deltaSource, p *os.File, out strin
 	h := sha256.New()
 	n := &countingWriter{}
 	err = writeOut(out, func(w io.Writer) error {
-		return applyForeign(ctx, io.MultiWriter(w, h, n), old, p, info.Size(), -size)
+		if err := applyForeign(ctx, io.MultiWriter(w, h, n), old, p, info.Size(), -f.size); err != nil {
+			return err
+		}
+		if sum := slipstream.DigestOf([32]byte(h.Sum(nil))); f.sha256 != "" && string(sum) != strings.ToLower(f.sha256) {
+			return slipstream.Refuse(slipstream.ReasonContainerInvalid, "patch", "what it makes has the hash %s", sum)
+		}
+		return nil
 	}, old.Files[0].Exec)
 	if err != nil {
 		return nil, err

@@ -104,7 +104,7 @@ func deltaInspect(ctx context.Context, oldPath, patchPath string, raw bool, memo
 	i, err := tree.Inspect(ctx, old.Tree, old.base, body, tree.Limits{Memory: limit, Scratch: scratch.create})
 	err = errors.Join(err, scratch.close())
 	if err != nil {
-		return nil, err
+		return nil, hintAtPatch(err)
 	}
 	out := &deltaInfo{Patch: i.Size, Header: i.Header, Format: formatOwn, Profile: i.Patch.Profile, Stream: i.Patch.Stream, Memory: i.Patch.Memory, Kept: i.Kept}
 	out.Whole = partsOf("", i.Patch.NewSize, i.Patch.Part)

@@ -12,10 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/internal/tarball"
 	"github.com/slipstream-ota/slipstream/publish/delta/patch"
 	"github.com/slipstream-ota/slipstream/publish/delta/tree"
 )
@@ -25,6 +27,7 @@ type deltaSource struct {
 	tree.Tree
 	path  string
 	zip   *zip.ReadCloser
+	tar   *tarball.Reader
 	names []string // folder: where each file lies
 	size  int64    // of all files
 	joins []*joined
@@ -54,18 +57,7 @@ func openSource(ctx context.Context, path string, raw bool, progress steps) (_ *
 	case !info.Mode().IsRegular():
 		err = fmt.Errorf("%s is neither a folder nor a regular file", path)
 	default:
-		archive := false
-		if !raw {
-			if archive, err = isArchive(path); err != nil {
-				return nil, err
-			}
-		}
-		if archive {
-			err = s.archive(info.Size())
-		} else {
-			s.Single, s.names = true, []string{path}
-			s.Files = []slipstream.File{{Size: info.Size(), Exec: info.Mode()&0o111 != 0}}
-		}
+		err = s.file(info, raw)
 	}
 	if err != nil {
 		return nil, err
@@ -76,6 +68,27 @@ func openSource(ctx context.Context, path string, raw bool, progress steps) (_ *
 		s.size += f.Size
 	}
 	return s, s.hash(ctx, progress)
+}
+
+// file takes an archive as the files in it, and everything else, or with raw everything, as it is.
+func (s *deltaSource) file(info fs.FileInfo, raw bool) error {
+	if !raw {
+		if archive, err := isArchive(s.path); err != nil || archive {
+			if err != nil {
+				return err
+			}
+			return s.archive(info.Size())
+		}
+		if packed, err := tarball.Packed(s.path); err != nil || packed {
+			if err != nil {
+				return fmt.Errorf("look into %s: %w", s.path, err)
+			}
+			return s.tarball(info.Size())
+		}
+	}
+	s.Single, s.names = true, []string{s.path}
+	s.Files = []slipstream.File{{Size: info.Size(), Exec: info.Mode()&0o111 != 0}}
+	return nil
 }
 
 // isArchive looks at the content: zip, apk, aar, jar, wgt and their like all begin so.
@@ -157,9 +170,31 @@ func (s *deltaSource) archive(size int64) error {
 	return nil
 }
 
+// tarball lists a compressed tar archive. What is not compressed is as well patched as one file.
+func (s *deltaSource) tarball(size int64) (err error) {
+	if s.tar, err = tarball.Open(s.path, archiveFree+archiveRatio*size); err != nil {
+		return slipstream.Hint(fmt.Errorf("read archive %s: %w", s.path, err), "with --raw it is taken as one file")
+	}
+	for i, e := range s.tar.Files {
+		if !fs.ValidPath(e.Name) {
+			return slipstream.Hint(slipstream.Refuse(slipstream.ReasonMalformed, "archive "+s.path, "the entry %q leads out of it", e.Name),
+				"with --raw it is taken as one file")
+		}
+		s.add(slipstream.File{Path: e.Name, Size: e.Size, Exec: e.Exec}, strconv.Itoa(i))
+	}
+	return nil
+}
+
 func (s *deltaSource) open(i int) (io.ReadCloser, error) {
-	if s.zip != nil {
+	switch {
+	case s.zip != nil:
 		return s.zip.Open(s.Files[i].Path)
+	case s.tar != nil:
+		n, err := strconv.Atoi(s.names[i])
+		if err != nil {
+			return nil, err
+		}
+		return s.tar.Open(n), nil
 	}
 	return os.Open(s.names[i])
 }
@@ -206,7 +241,7 @@ func (w *watched) Read(p []byte) (int, error) {
 // base gives the chosen files one after another. Those on disk are read where they lie; those of an archive are unpacked
 // into memory.
 func (s *deltaSource) base(chosen []int) (io.ReaderAt, error) {
-	if s.zip == nil {
+	if s.zip == nil && s.tar == nil {
 		j := &joined{source: s, open: map[int]*os.File{}}
 		s.joins = append(s.joins, j)
 		return j, j.take(chosen)
@@ -244,6 +279,9 @@ func (s *deltaSource) Close() error {
 	}
 	if s.zip != nil {
 		err = errors.Join(err, s.zip.Close())
+	}
+	if s.tar != nil {
+		err = errors.Join(err, s.tar.Close())
 	}
 	return err
 }

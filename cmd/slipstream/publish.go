@@ -24,7 +24,7 @@ func newPublishCommand(t *tool) *cobra.Command {
 	var h hermesFlags
 	c := &cobra.Command{
 		Use:   "publish PATH",
-		Short: "Sign a folder, file or zip as a release, upload it and offer it on a channel",
+		Short: "Sign a folder, file or archive as a release, upload it and offer it on a channel",
 		Long: `Publish walks PATH, compares it with what the channel offers, signs a manifest with your release key on this
 machine, uploads what the server lacks and offers the release. Run again after a failure, it sends only what is still
 missing; run again with the same content, it says so and makes no new release.
