@@ -21,6 +21,7 @@ func fullCommands() []listed {
 		{"demo", newDemoCommand},
 		{"demo-program", newDemoProgramCommand},
 		{"device", newDeviceCommand},
+		{"doctor", newDoctorCommand},
 		{"explain", newExplainCommand},
 		{"export", newExportCommand},
 		{"floor", newFloorCommand},

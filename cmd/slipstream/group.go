@@ -27,7 +27,7 @@ func group(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	for _, g := range groups {
 		for _, c := range root.Commands() {
-			if !slices.Contains(g.commands, c.Name()) {
+			if c.Hidden || !slices.Contains(g.commands, c.Name()) {
 				continue
 			}
 			if !root.ContainsGroup(g.title) {

@@ -56,6 +56,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	}
 	t := &tool{stdin: stdin, stdout: stdout, stderr: stderr, env: env, environ: environ}
 	root := newRootCommand(t, args...)
+	group(root)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -106,7 +107,6 @@ func newRootCommand(t *tool, args ...string) *cobra.Command {
 		return usageError{slipstream.Hint(err, "see `%s --help`", c.CommandPath())}
 	})
 	root.AddCommand(commands(t, args)...)
-	group(root)
 	return root
 }
 
