@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -23,7 +22,6 @@ const MaxBlob = 16 << 30
 const headerStored = "Upload-Stored"
 
 const (
-	stallTimeout = time.Minute      // an upload that sends nothing, or that the blob store takes nothing of, for so long is given up
 	loginTimeout = 10 * time.Second // for the look at a token: a database that hangs is told before anything is begun
 )
 
@@ -109,7 +107,7 @@ func (s *Server) putBlob(w http.ResponseWriter, r *http.Request, d slipstream.Di
 		}
 		defer release()
 	}
-	ctx, body, stop := s.patient(w, r)
+	ctx, body, stop := httpx.Patient(w, r, s.cfg.StallTimeout, errStalled)
 	defer stop()
 	if err := s.cfg.Blobs.Put(ctx, d, r.ContentLength, body); err != nil {
 		return s.arrival(r, errors.Join(err, stalled(ctx)))
@@ -139,7 +137,7 @@ func (s *Server) patchBlob(w http.ResponseWriter, r *http.Request, d slipstream.
 			return err
 		}
 	}
-	_, body, stop := s.patient(w, r)
+	_, body, stop := httpx.Patient(w, r, s.cfg.StallTimeout, errStalled)
 	defer stop()
 	have, err := s.cfg.Spool.append(u, offset, body)
 	var elsewhere *offsetError
@@ -195,38 +193,4 @@ func stalled(ctx context.Context) error {
 		return err
 	}
 	return nil
-}
-
-// patientBody lets an upload take as long as it needs while bytes keep coming and are taken.
-type patientBody struct {
-	r     *http.Request
-	ctl   *http.ResponseController
-	limit time.Duration
-	next  time.Time
-	idle  *time.Timer // runs while nobody reads
-}
-
-// patient gives the body of an upload and the context to store it in.
-func (s *Server) patient(w http.ResponseWriter, r *http.Request) (context.Context, *patientBody, func()) {
-	ctx, cancel := context.WithCancelCause(r.Context())
-	b := &patientBody{r: r, ctl: http.NewResponseController(w), limit: s.cfg.StallTimeout}
-	b.idle = time.AfterFunc(b.limit, func() { cancel(errStalled) })
-	return ctx, b, func() { b.idle.Stop(); cancel(nil) }
-}
-
-func (b *patientBody) Read(p []byte) (int, error) {
-	b.idle.Stop()
-	if now := time.Now(); now.After(b.next) {
-		// Servers without deadlines (tests) are patient by themselves.
-		_ = b.ctl.SetReadDeadline(now.Add(b.limit))
-		b.next = now.Add(b.limit / 4)
-	}
-	n, err := b.r.Body.Read(p)
-	switch {
-	case err == nil:
-		b.idle.Reset(b.limit)
-	case errors.Is(err, io.EOF):
-		_ = b.ctl.SetReadDeadline(time.Time{}) // what is left to do is the blob store's
-	}
-	return n, err
 }

@@ -80,7 +80,7 @@ func New(cfg Config) *Server {
 		cfg.Alerts = alert.New(alert.Config{Store: cfg.Store, Clock: cfg.Clock})
 	}
 	if cfg.StallTimeout <= 0 {
-		cfg.StallTimeout = stallTimeout
+		cfg.StallTimeout = httpx.StallTimeout
 	}
 	if cfg.LoginTimeout <= 0 {
 		cfg.LoginTimeout = loginTimeout

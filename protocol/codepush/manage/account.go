@@ -202,31 +202,19 @@ func (s *Server) collaborators(c call, app string) (map[string]any, error) {
 }
 
 func (s *Server) listCollaborators(c call) (answer, error) {
-	app, err := s.appName(c.ctx, c.PathValue("app"))
-	if err != nil {
-		return answer{}, err
-	}
-	out, err := s.collaborators(c, app)
+	out, err := s.collaborators(c, c.app)
 	return ok(map[string]any{"collaborators": out}), err
 }
 
 func (s *Server) addCollaborator(c call) (answer, error) {
-	app, err := s.appName(c.ctx, c.PathValue("app"))
-	if err != nil {
-		return answer{}, err
-	}
 	// Nobody knows its secret: `access-key add` with the same name gives one.
-	_, err = s.cfg.Tokens.Reserve(c.ctx, c.who.Name, reserved, auth.Spec{Name: tokenName(c.PathValue("email")), Role: auth.Publisher, App: app})
-	return answer{status: http.StatusCreated, location: at("apps", app, "collaborators", c.PathValue("email"))}, err
+	_, err := s.cfg.Tokens.Reserve(c.ctx, c.who.Name, reserved, auth.Spec{Name: tokenName(c.PathValue("email")), Role: auth.Publisher, App: c.app})
+	return answer{status: http.StatusCreated, location: at("apps", c.app, "collaborators", c.PathValue("email"))}, err
 }
 
 func (s *Server) removeCollaborator(c call) (answer, error) {
-	app, err := s.appName(c.ctx, c.PathValue("app"))
-	if err != nil {
-		return answer{}, err
-	}
 	k, err := s.token(c, c.PathValue("email"))
-	if err == nil && k.App != app {
+	if err == nil && k.App != c.app {
 		err = slipstream.Hint(fmt.Errorf("%s is no collaborator of this app alone: %w", c.PathValue("email"), slipstream.ErrConflict), "remove the access key: access-key remove")
 	}
 	if errors.Is(err, slipstream.ErrNotFound) {

@@ -27,26 +27,43 @@ func checkDisplay(name string) error {
 	return nil
 }
 
-// appName finds an app by the name that it has for people, else by its own.
+// appName finds an app by its own name, else by the one that it has for people. Whoever manages one app chooses what that is
+// called: where two are called the same, the name means the one that is named so too, or nobody knows which.
 func (s *Server) appName(ctx context.Context, said string) (string, error) {
 	if _, after, owned := strings.Cut(said, ":"); owned {
 		said = after // "owner@mail:app" names one of several of that name elsewhere
 	}
 	var found string
-	err := s.cfg.Store.View(ctx, func(tx store.Tx) error {
-		apps, err := tx.Apps().List(ctx)
-		for _, a := range apps {
-			if a.Display == said || a.Name == said || a.Display == "" && a.Name == slug(said) {
-				found = a.Name
-				break
-			}
-		}
+	err := s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
+		found, err = appNamed(ctx, tx, said)
 		return err
 	})
-	if err == nil && found == "" {
-		err = fmt.Errorf("app %q: %w", said, slipstream.ErrNotFound)
-	}
 	return found, err
+}
+
+func appNamed(ctx context.Context, tx store.Tx, said string) (string, error) {
+	apps, err := tx.Apps().List(ctx)
+	if err != nil {
+		return "", err
+	}
+	var called []string
+	for _, a := range apps {
+		if a.Name == said {
+			return a.Name, nil
+		}
+		if a.Display == said || a.Display == "" && a.Name == slug(said) {
+			called = append(called, a.Name)
+		}
+	}
+	switch {
+	case len(called) == 0:
+		return "", fmt.Errorf("app %q: %w", said, slipstream.ErrNotFound)
+	case len(called) == 1:
+		return called[0], nil
+	case slices.Contains(called, slug(said)):
+		return slug(said), nil
+	}
+	return "", slipstream.Hint(fmt.Errorf("%d apps are called %q: %w", len(called), said, slipstream.ErrConflict), "name the one that is meant: %s", strings.Join(called, ", "))
 }
 
 func shown(display, name string) string {
@@ -106,11 +123,7 @@ func (s *Server) appInfo(c call, app string) (any, error) {
 }
 
 func (s *Server) showApp(c call) (answer, error) {
-	app, err := s.appName(c.ctx, c.PathValue("app"))
-	if err != nil {
-		return answer{}, err
-	}
-	info, err := s.appInfo(c, app)
+	info, err := s.appInfo(c, c.app)
 	return ok(map[string]any{"app": info}), err
 }
 
@@ -128,6 +141,11 @@ func (s *Server) addApp(c call) (answer, error) {
 	name := slug(in.Name)
 	if !c.who.May(auth.Manage, name) {
 		return answer{status: http.StatusForbidden, body: "the access key is for the app " + c.who.App + " alone"}, nil
+	}
+	if other, err := s.appName(c.ctx, in.Name); err == nil && other != name {
+		return answer{}, fmt.Errorf("app %q exists: %w", in.Name, slipstream.ErrConflict)
+	} else if err != nil && !errors.Is(err, slipstream.ErrNotFound) {
+		return answer{}, err
 	}
 	err := s.cfg.Rollout.CreateApp(c.ctx, c.who.Name, rollout.AppSpec{Name: name, Display: in.Name, Kind: codepush.Name})
 	if errors.Is(err, slipstream.ErrConflict) {
@@ -181,18 +199,16 @@ func (s *Server) renameApp(c call) (answer, error) {
 	if err := c.read(&in); err != nil {
 		return answer{}, err
 	}
-	app, err := s.appName(c.ctx, c.PathValue("app"))
-	if err == nil {
-		err = checkDisplay(in.Name)
-	}
-	if err != nil {
+	if err := checkDisplay(in.Name); err != nil {
 		return answer{}, err
 	}
-	if other, err := s.appName(c.ctx, in.Name); err == nil && other != app {
-		return answer{}, fmt.Errorf("app %q exists: %w", in.Name, slipstream.ErrConflict)
-	}
-	err = s.cfg.Store.Update(c.ctx, func(tx store.Tx) error {
-		a, err := tx.Apps().Get(c.ctx, app)
+	err := s.cfg.Store.Update(c.ctx, func(tx store.Tx) error {
+		if other, err := appNamed(c.ctx, tx, in.Name); err == nil && other != c.app {
+			return fmt.Errorf("app %q exists: %w", in.Name, slipstream.ErrConflict)
+		} else if err != nil && !errors.Is(err, slipstream.ErrNotFound) {
+			return err
+		}
+		a, err := tx.Apps().Get(c.ctx, c.app)
 		if err != nil {
 			return err
 		}
@@ -200,7 +216,7 @@ func (s *Server) renameApp(c call) (answer, error) {
 		if err := tx.Apps().Save(c.ctx, a); err != nil {
 			return err
 		}
-		return s.audit(c.ctx, tx, c, "app.change", app, app, map[string]any{"display": in.Name})
+		return s.audit(c.ctx, tx, c, "app.change", c.app, c.app, map[string]any{"display": in.Name})
 	})
 	return ok(map[string]any{"app": map[string]string{"name": in.Name}}), err
 }
@@ -208,12 +224,8 @@ func (s *Server) renameApp(c call) (answer, error) {
 // removeApp takes an app's deployments away and switches the protocol off. The app itself stays, with its audit log, and
 // for clients of other kinds.
 func (s *Server) removeApp(c call) (answer, error) {
-	app, err := s.appName(c.ctx, c.PathValue("app"))
-	if err != nil {
-		return answer{}, err
-	}
-	err = s.cfg.Store.Update(c.ctx, func(tx store.Tx) error {
-		list, _, err := deployments(c.ctx, tx, app)
+	err := s.cfg.Store.Update(c.ctx, func(tx store.Tx) error {
+		list, _, err := deployments(c.ctx, tx, c.app)
 		if err != nil {
 			return err
 		}
@@ -222,7 +234,7 @@ func (s *Server) removeApp(c call) (answer, error) {
 				return err
 			}
 		}
-		a, err := tx.Apps().Get(c.ctx, app)
+		a, err := tx.Apps().Get(c.ctx, c.app)
 		if err != nil {
 			return err
 		}
@@ -232,10 +244,10 @@ func (s *Server) removeApp(c call) (answer, error) {
 		if err := tx.Apps().Save(c.ctx, a); err != nil {
 			return err
 		}
-		if err := protocol.Disable(c.ctx, tx, codepush.Name, app); err != nil {
+		if err := protocol.Disable(c.ctx, tx, codepush.Name, c.app); err != nil {
 			return err
 		}
-		return s.audit(c.ctx, tx, c, "protocol.disable", app, codepush.Name, nil)
+		return s.audit(c.ctx, tx, c, "protocol.disable", c.app, codepush.Name, nil)
 	})
 	return answer{status: http.StatusNoContent}, err
 }
@@ -292,13 +304,9 @@ func deployment(ctx context.Context, tx store.Tx, app, said string) (place, erro
 
 // in finds the deployment that a request is about.
 func (s *Server) in(c call) (place, error) {
-	app, err := s.appName(c.ctx, c.PathValue("app"))
-	if err != nil {
-		return place{}, err
-	}
 	var d place
-	err = s.cfg.Store.View(c.ctx, func(tx store.Tx) (err error) {
-		d, err = deployment(c.ctx, tx, app, c.PathValue("deployment"))
+	err := s.cfg.Store.View(c.ctx, func(tx store.Tx) (err error) {
+		d, err = deployment(c.ctx, tx, c.app, c.PathValue("deployment"))
 		return err
 	})
 	return d, err
@@ -321,14 +329,10 @@ func (s *Server) deploymentInfo(ctx context.Context, tx store.Tx, c call, d plac
 }
 
 func (s *Server) listDeployments(c call) (answer, error) {
-	app, err := s.appName(c.ctx, c.PathValue("app"))
-	if err != nil {
-		return answer{}, err
-	}
 	out := []deploymentInfo{}
-	err = s.cfg.Store.View(c.ctx, func(tx store.Tx) error {
+	err := s.cfg.Store.View(c.ctx, func(tx store.Tx) error {
 		out = out[:0]
-		list, _, err := deployments(c.ctx, tx, app)
+		list, _, err := deployments(c.ctx, tx, c.app)
 		for _, d := range list {
 			one, ierr := s.deploymentInfo(c.ctx, tx, c, d)
 			err = errors.Join(err, ierr)
@@ -374,6 +378,9 @@ func (s *Server) makeDeployment(c call, app, display, key string) (d deploymentI
 			return d, err
 		}
 	}
+	if !codepush.ValidKey(key) { // before a channel is made for it
+		return d, slipstream.Invalidf("a deployment key is 10 to 100 of A-Z, a-z, 0-9, _ and -; that of %s is not", display)
+	}
 	name := slug(channel)
 	_, err = s.cfg.Rollout.CreateChannel(c.ctx, c.who.Name, rollout.ChannelSpec{App: app, Name: name, Display: channel})
 	if err != nil && !errors.Is(err, slipstream.ErrConflict) {
@@ -391,7 +398,12 @@ func (s *Server) makeDeployment(c call, app, display, key string) (d deploymentI
 			}
 		}
 		return s.options(c, tx, app, func(o *codepush.Options) error {
-			if o.Deployments[name][platform] != "" || shown(ch.Display, name) != channel {
+			other, err := deployment(c.ctx, tx, app, display)
+			if err != nil && !errors.Is(err, slipstream.ErrNotFound) {
+				return err
+			}
+			// A name that another one got by a rename would mean either.
+			if o.Deployments[name][platform] != "" || shown(ch.Display, name) != channel || err == nil && other.channel != name {
 				return fmt.Errorf("deployment %q exists: %w", display, slipstream.ErrConflict)
 			}
 			if o.Deployments == nil {
@@ -454,11 +466,7 @@ func (s *Server) addDeployment(c call) (answer, error) {
 	if err := c.read(&in); err != nil {
 		return answer{}, err
 	}
-	app, err := s.appName(c.ctx, c.PathValue("app"))
-	if err != nil {
-		return answer{}, err
-	}
-	d, err := s.makeDeployment(c, app, in.Name, in.Key)
+	d, err := s.makeDeployment(c, c.app, in.Name, in.Key)
 	return answer{status: http.StatusCreated, body: map[string]any{"deployment": d}, location: at("apps", c.PathValue("app"), "deployments", in.Name)}, err
 }
 

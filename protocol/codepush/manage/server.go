@@ -31,7 +31,10 @@ import (
 // Prefix begins the paths of this surface, which the device side shares.
 const Prefix = "/" + codepush.Name
 
-const maxBody = 64 << 10 // bytes of JSON
+const (
+	maxBody      = 64 << 10         // bytes of JSON
+	loginTimeout = 10 * time.Second // for the look at a request's key
+)
 
 // Config is what a Server is made of.
 type Config struct {
@@ -48,6 +51,8 @@ type Config struct {
 	Log    *slog.Logger
 	// MaxUpload and MaxUnpacked bound a release, in bytes; zero takes 200 MiB and 1 GiB.
 	MaxUpload, MaxUnpacked int64
+	// StallTimeout gives up an upload that stands still; zero takes one minute.
+	StallTimeout time.Duration
 }
 
 // Server answers the command-line tool.
@@ -78,6 +83,9 @@ func New(cfg Config) *Server {
 	if cfg.MaxUnpacked == 0 {
 		cfg.MaxUnpacked = 1 << 30
 	}
+	if cfg.StallTimeout == 0 {
+		cfg.StallTimeout = httpx.StallTimeout
+	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), uploads: make(chan struct{}, 4)}
 	s.routes()
 	return s
@@ -86,8 +94,11 @@ func New(cfg Config) *Server {
 // call is one request of somebody who may make it.
 type call struct {
 	*http.Request
-	ctx context.Context
-	who auth.Principal
+	w    http.ResponseWriter
+	ctx  context.Context
+	who  auth.Principal
+	app  string // of the path: our name for it; it was looked up once, so that what is done is done to what was allowed
+	body []byte
 }
 
 // answer is a status and what to say: a value is written as JSON, a text as text, nil as nothing.
@@ -99,8 +110,17 @@ type answer struct {
 
 func (s *Server) routes() {
 	on := func(pattern string, need auth.Action, do func(c call) (answer, error)) {
-		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, need, do) })
+		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			s.serve(w, r, need, func(c call) (_ answer, err error) {
+				if c.body, err = io.ReadAll(http.MaxBytesReader(nil, c.Body, maxBody)); err != nil {
+					return answer{}, err
+				}
+				httpx.Unhurried(w, r) // the body is read: what is asked for may take its time
+				return do(c)
+			})
+		})
 	}
+	s.mux.HandleFunc("POST /apps/{app}/deployments/{deployment}/release", func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, auth.Publish, s.release) })
 	on("GET /authenticated", auth.Read, func(call) (answer, error) { return ok(map[string]bool{"authenticated": true}), nil })
 	on("GET /account", auth.Read, s.account)
 	on("GET /accessKeys", auth.Admit, s.listKeys)
@@ -130,7 +150,6 @@ func (s *Server) routes() {
 	on("GET /apps/{app}/deployments/{deployment}/history", auth.Read, s.history)
 	on("DELETE /apps/{app}/deployments/{deployment}/history", auth.Manage, s.clearHistory)
 	on("GET /apps/{app}/deployments/{deployment}/metrics", auth.Read, s.metrics)
-	on("POST /apps/{app}/deployments/{deployment}/release", auth.Publish, s.release)
 	on("PATCH /apps/{app}/deployments/{deployment}/release", auth.Operate, s.patchRelease)
 	on("POST /apps/{app}/deployments/{deployment}/promote/{to}", auth.Publish, s.promote)
 	on("POST /apps/{app}/deployments/{deployment}/rollback", auth.Operate, s.rollBack)
@@ -161,11 +180,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, need auth.Action, do func(c call) (answer, error)) {
-	who, status, wait, err := s.authorize(r, need)
+	c := call{Request: r, w: w, ctx: r.Context()}
+	status, wait, err := s.authorize(&c, need)
 	var a answer
 	if err == nil {
-		a, err = do(call{Request: r, ctx: r.Context(), who: who})
-	} else if wait > 0 {
+		a, err = do(c)
+	} else {
+		httpx.LeaveBody(w, r)
+	}
+	if wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 	}
 	if err != nil {
@@ -180,38 +203,40 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, need auth.Action,
 	s.write(w, a)
 }
 
-// authorize tells who asks. Only failures are slowed down, by the address they come from.
-func (s *Server) authorize(r *http.Request, need auth.Action) (_ auth.Principal, status int, wait time.Duration, err error) {
-	sender := s.cfg.Sender(r)
-	who, err := s.cfg.Tokens.Authenticate(r.Context(), r.Header.Get("Authorization"))
+// authorize finds out who asks, and about which app. Only failures are slowed down, by the address they come from.
+func (s *Server) authorize(c *call, need auth.Action) (status int, wait time.Duration, err error) {
+	sender := s.cfg.Sender(c.Request)
+	ctx, cancel := context.WithTimeout(c.ctx, loginTimeout)
+	defer cancel()
+	c.who, err = s.cfg.Tokens.Authenticate(ctx, c.Header.Get("Authorization"))
 	if errors.Is(err, auth.ErrUnauthorized) {
 		if wait := s.cfg.Limiter.Wait(sender); wait > 0 {
-			return who, http.StatusTooManyRequests, wait, errors.New("too many failed logins from this address")
+			return http.StatusTooManyRequests, wait, errors.New("too many failed logins from this address")
 		}
-		if r.Header.Get("Authorization") != "" {
+		if c.Header.Get("Authorization") != "" {
 			s.cfg.Limiter.Failed(sender)
 		}
-		return who, http.StatusUnauthorized, 0, err
+		return http.StatusUnauthorized, 0, err
 	}
 	if err != nil {
-		return who, 0, 0, err
+		return 0, 0, err
 	}
 	s.cfg.Limiter.Succeeded(sender)
-	allowed := who.Role.May(need)
-	if app := r.PathValue("app"); app != "" {
-		name, err := s.appName(r.Context(), app)
-		if errors.Is(err, slipstream.ErrNotFound) && who.App == "" {
-			return who, 0, 0, err
+	allowed := c.who.Role.May(need)
+	if said := c.PathValue("app"); said != "" {
+		c.app, err = s.appName(ctx, said)
+		if errors.Is(err, slipstream.ErrNotFound) && c.who.App == "" {
+			return 0, 0, err
 		}
 		if err != nil && !errors.Is(err, slipstream.ErrNotFound) {
-			return who, 0, 0, err
+			return 0, 0, err
 		}
-		allowed = who.May(need, name)
+		allowed = c.who.May(need, c.app)
 	}
 	if !allowed {
-		return who, http.StatusForbidden, 0, fmt.Errorf("the access key %q may not %s here", who.Name, need)
+		return http.StatusForbidden, 0, fmt.Errorf("the access key %q may not %s here", c.who.Name, need)
 	}
-	return who, 0, 0, nil
+	return 0, 0, nil
 }
 
 func statusOf(err error) int {
@@ -273,13 +298,7 @@ func (s *Server) write(w http.ResponseWriter, a answer) {
 }
 
 // read parses a JSON body into to. An empty one leaves it as it is.
-func (c call) read(to any) error {
-	raw, err := io.ReadAll(http.MaxBytesReader(nil, c.Body, maxBody))
-	if err != nil {
-		return err
-	}
-	return parse(raw, to)
-}
+func (c call) read(to any) error { return parse(c.body, to) }
 
 func parse(raw []byte, to any) error {
 	if len(raw) == 0 {

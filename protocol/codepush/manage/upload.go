@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/internal/httpx"
 	"github.com/slipstream-ota/slipstream/sign"
 )
 
@@ -32,9 +33,12 @@ type upload struct {
 // receive reads a multipart body into a temporary file. Nothing is kept of a body that is not whole.
 func (s *Server) receive(c call) (u upload, done func(), err error) {
 	done = func() {}
-	body := io.LimitReader(c.Body, s.cfg.MaxUpload+maxBody+1)
-	c.Request.Body = io.NopCloser(body)
-	parts, err := c.MultipartReader()
+	_, body, stop := httpx.Patient(c.w, c.Request, s.cfg.StallTimeout, slipstream.ErrUnavailable)
+	defer stop()
+	body = io.LimitReader(body, s.cfg.MaxUpload+maxBody+1)
+	bounded := *c.Request
+	bounded.Body = io.NopCloser(body)
+	parts, err := bounded.MultipartReader()
 	if err != nil {
 		return u, done, slipstream.Invalidf("the release must be multipart/form-data with a file \"package\" and a field \"packageInfo\": %v", err)
 	}
@@ -72,6 +76,10 @@ func (s *Server) receive(c call) (u upload, done func(), err error) {
 	if u.file == nil || u.size == 0 || !said {
 		return u, done, slipstream.Invalidf("the release must have a file \"package\" that is not empty and a field \"packageInfo\"")
 	}
+	if _, err := io.Copy(io.Discard, body); err != nil { // what a sender writes behind the last part is nothing, but it ends
+		return u, done, slipstream.Invalidf("the body has no end: %v", err)
+	}
+	httpx.Unhurried(c.w, c.Request)
 	return u, done, nil
 }
 
