@@ -24,6 +24,7 @@ import (
 // benchFlags are the flags of `delta bench`.
 type benchFlags struct {
 	reference, out, pairs string
+	program               string // of ours, that applies and whose start is measured
 	runs                  int
 	toolsOff              bool
 }
@@ -69,7 +70,8 @@ type benchPair struct {
 // benchReport is everything.
 type benchReport struct {
 	Pairs   []*benchPair `json:"pairs"`
-	Startup toolResult   `json:"startup"` // the process alone: doing nothing
+	Program string       `json:"program,omitempty"` // that applied, where it was not the one that made
+	Startup toolResult   `json:"startup"`           // the process alone: doing nothing
 	Missing []string     `json:"missing,omitempty"`
 }
 
@@ -106,6 +108,7 @@ leaves out pairs whose best patch is below 200 bytes, and pairs that repeat the 
 	fl.StringVar(&f.reference, "reference", "", "table of patch sizes of other tools, for those that are not on this machine")
 	fl.StringVar(&f.out, "out", "", "write the table to this file")
 	fl.StringVar(&f.pairs, "pairs", "", "only pairs whose name contains this")
+	fl.StringVar(&f.program, "program", "", "apply with this build of ours, such as the device build (default: this program)")
 	fl.IntVar(&f.runs, "runs", 3, "runs of each program, where one takes less than 5 s")
 	fl.BoolVar(&f.toolsOff, "no-tools", false, "measure our profiles only")
 	return c
@@ -125,14 +128,15 @@ func (t *tool) deltaBench(ctx context.Context, dir string, f *benchFlags) (_ *be
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
+	applier := first(f.program, self)
 	work, err := os.MkdirTemp("", "slipstream-bench-*")
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	r := &benchReport{Pairs: pairs}
+	r := &benchReport{Pairs: pairs, Program: f.program}
 	r.Startup.Tool = "nothing"
-	nothing, err := medianRun(ctx, []string{self, "version"}, max(f.runs, 5))
+	nothing, err := medianRun(ctx, []string{applier, "version"}, max(f.runs, 5))
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +150,7 @@ func (t *tool) deltaBench(ctx context.Context, dir string, f *benchFlags) (_ *be
 	seen := map[[sha256.Size]byte]string{}
 	for _, p := range pairs {
 		progress.Phase(p.Name, p.Old+p.New)
-		if err := p.measure(ctx, self, work, tools, f.runs); err != nil {
+		if err := p.measure(ctx, self, applier, work, tools, f.runs); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 		if p.Repeats = seen[p.content]; p.Repeats == "" {
@@ -158,13 +162,13 @@ func (t *tool) deltaBench(ctx context.Context, dir string, f *benchFlags) (_ *be
 }
 
 // measure runs our profiles and the tools, each in a process of its own.
-func (p *benchPair) measure(ctx context.Context, self, work string, tools []deltaTool, runs int) error {
+func (p *benchPair) measure(ctx context.Context, self, applier, work string, tools []deltaTool, runs int) error {
 	old, new, err := p.open(ctx, work)
 	if err != nil {
 		return err
 	}
 	for _, profile := range benchProfiles() {
-		p.Results = append(p.Results, profile.measure(ctx, self, p, work, runs))
+		p.Results = append(p.Results, profile.measure(ctx, self, applier, p, work, runs))
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -204,7 +208,7 @@ func (p *benchPair) open(ctx context.Context, work string) (old, new string, err
 	return old, new, nil
 }
 
-func (b benchProfile) measure(ctx context.Context, self string, p *benchPair, work string, runs int) toolResult {
+func (b benchProfile) measure(ctx context.Context, self, applier string, p *benchPair, work string, runs int) toolResult {
 	r := toolResult{Tool: b.name}
 	patch, made, out := filepath.Join(work, "ours"), filepath.Join(work, "ours.json"), filepath.Join(work, "made")
 	diff := append([]string{self, "--json", "delta", "diff", p.oldPath, p.newPath, patch, "--force", "--no-verify"}, b.args...)
@@ -218,7 +222,7 @@ func (b benchProfile) measure(ctx context.Context, self string, p *benchPair, wo
 			break
 		}
 		var one spent
-		one, err = timedRun(ctx, []string{self, "--json", "delta", "apply", p.oldPath, patch, out})
+		one, err = timedRun(ctx, []string{applier, "--json", "delta", "apply", p.oldPath, patch, out})
 		applied = append(applied, one)
 		if err == nil {
 			err = sameContent(ctx, p.newPath, out)

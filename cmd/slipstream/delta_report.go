@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -187,6 +188,9 @@ func (r *benchReport) times(w io.Writer, head func(), line func(...string), name
 		if n+m > 0 && name != "bsdiff" {
 			fmt.Fprintf(w, "%s: below 5 MB %s to make and %s to apply, above 10 MB %s to make; ", name, ratioCell(made, n), ratioCell(applied, k), ratioCell(madeLarge, m))
 		}
+	}
+	if r.Program != "" {
+		fmt.Fprintf(w, "ours was applied by %s; ", filepath.Base(r.Program))
 	}
 	fmt.Fprintf(w, "the process of ours alone takes %.3f s, of processor time %.3f s.\n", r.Startup.DiffSeconds, r.Startup.DiffCPU)
 }
