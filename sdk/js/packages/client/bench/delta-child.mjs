@@ -3,12 +3,14 @@ import { createHash } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { brotliCompressSync, brotliDecompressSync, constants, gunzipSync, gzipSync } from "node:zlib";
+import { withBytecode } from "../dist/esm/delta/bytecode.js";
 import { rich } from "../dist/esm/delta/rich.js";
 import { Sha256 } from "../dist/esm/delta/sha256.js";
 
 const [pairDir, oldPath, newPath, runs] = process.argv.slice(2);
 const pair = JSON.parse(readFileSync(join(pairDir, "pair.json"), "utf8"));
 const isFile = statSync(oldPath).isFile();
+const unpack = withBytecode(rich);
 const file = (root, path) => readFileSync(isFile ? root : join(root, path));
 const source = (b) => ({ size: b.length, read: async (at, n) => b.subarray(at, at + n), close: async () => {} });
 const base = new Map(pair.from.map((f) => [f.path, file(oldPath, f.path)]));
@@ -19,7 +21,7 @@ const turn = () => new Promise((then) => setImmediate(then));
 async function apply(container) {
   const made = new Map();
   let longest = 0, last = cpu();
-  await rich.apply({
+  await unpack.apply({
     container: source(container), from: { files: pair.from }, to: { files: pair.to }, memory: 16 << 20,
     base: async (f) => source(base.get(f.path)),
     sink: {
@@ -36,7 +38,7 @@ async function apply(container) {
 const median = (t) => t.slice().sort((a, b) => a - b)[t.length >> 1];
 const out = {};
 for (const c of pair.containers) {
-  if (!rich.can(c.codec, 16 << 20)) continue;
+  if (!unpack.can(c.codec, 16 << 20)) continue;
   const container = new Uint8Array(readFileSync(join(pairDir, c.file)));
   const times = [], slices = [];
   for (let i = 0; i < Number(runs); i++) {

@@ -14,7 +14,7 @@ if (dir === undefined || !existsSync(join(dir, "manifest.tsv"))) {
   process.exit(2);
 }
 const wanted = only.length > 0 ? only : ["js-antd-patch", "js-shop-depbump", "hbc-shop-oneline", "hbc-shop-depbump", "hbc-shop-depbump-based"];
-const codecs = ["full/1", "simple/1+deflate", "simple/1+zstd", "rich/1+js"];
+const codecs = ["full/1", "simple/1+deflate", "simple/1+zstd", "simple/1+zstd+hbc", "rich/1+js"];
 const scratch = mkdtempSync(join(tmpdir(), "slipstream-bench-"));
 const lines = readFileSync(join(dir, "manifest.tsv"), "utf8").trim().split("\n").slice(1).map((l) => l.split("\t"));
 const ms = (v) => (v < 10 ? v.toFixed(1) : v.toFixed(0));

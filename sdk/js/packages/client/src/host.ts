@@ -1,5 +1,6 @@
 // What a host gives the client: six small interfaces. Paths are relative to the device's directory, with "/" between
 // parts. Every method may reject; a missing file rejects with a NotFound, a full disk with a StorageFull.
+import type { Delta } from "./device/api.js";
 
 /** Bytes that can be read at any place, of a known length. */
 export interface Source {
@@ -120,6 +121,8 @@ export interface Host {
   readonly locks: Locks;
   /** Lets a slow engine draw between slices of work; resolves on a later turn of the event loop. */
   pause?(): Promise<void>;
+  /** Unpacks containers where the client's options name nothing that does. */
+  readonly delta?: Delta;
 }
 
 export class NotFound extends Error {}

@@ -72,7 +72,7 @@ export interface Options {
   live?: boolean;
   limits?: Limits;
   hooks?: Hooks;
-  /** Unpack containers: from the entry "./delta". Without it updates come as single files. */
+  /** Unpack containers: from the entry "./delta" or those below it. Default: the host's, which React Native's has; without one updates come as single files. */
   delta?: Delta;
 }
 
@@ -305,7 +305,7 @@ export interface DeltaSink {
 
 /** Unpacks containers. */
 export interface Delta {
-  /** Whether it can apply the codec within so many bytes of tables. */
+  /** Whether it can apply the codec within so many bytes of tables and of bytecode. */
   can(codec: Container["codec"], memory: number): boolean;
   /** Applies a container of which from (missing for a full one) is the base. */
   apply(args: {

@@ -37,7 +37,7 @@ export function settle(o: Options, crypto: Crypto): Settled {
   const pause = host.pause && (() => host.pause!());
   return {
     ...o, packages, platform: o.platform || platformAny, runtime: o.runtime || "", spread: Math.max(o.spread === undefined ? 600e3 : o.spread, 0),
-    background: o.background || 300e3, poll: o.poll || 0,
+    background: o.background || 300e3, poll: o.poll || 0, delta: o.delta || host.delta,
     host: { name: host.name, files: host.files, http: host.http, clock: host.clock, locks: host.locks, crypto, pause },
   };
 }

@@ -1,6 +1,7 @@
 // React Native as a host. The file library, random bytes and the restart are the app's choice and are passed in.
 import type { Crypto } from "../../host.js";
 import type { PlainHost } from "../../device/plain.js";
+import { bytecode } from "../../delta/bytecode.js";
 import { DriveFiles, type Drive } from "../drive.js";
 import { fetchHttp, type Fetch } from "../fetch-http.js";
 import { MissingCapability, type Lack } from "../lacks.js";
@@ -58,6 +59,7 @@ export async function reactNativeHost(options: ReactNativeOptions): Promise<Reac
   await options.drive.makeFolder(directory);
   return {
     name, files, lacks,
+    delta: bytecode,
     http: fetchHttp((url, init) => fetch(url, init), env, AbortController && (() => {
       const c = new AbortController();
       return { signal: c.signal, abort: () => c.abort() };
