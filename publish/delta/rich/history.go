@@ -1,11 +1,17 @@
 package rich
 
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
 // history finds what followed the last bytes before, in old and in new text.
 type history struct {
 	after1   []uint32 // by the last byte: the four bytes that followed it last
 	after2   []uint32
 	after3   []uint32
 	index    [tables][]uint32 // by a hash of the last bytes: the place behind them, plus one; new text lies behind old
+	logs     int              // logarithm of the size of each
 	at       [tables]int      // place of the expected byte, -1: none
 	length   [tables]int
 	next     [tables]byte // the expected byte
@@ -27,7 +33,7 @@ const (
 var spans = [2]int{8, 5}
 
 func newHistory(r *room, indexLog int) history {
-	h := history{after1: make([]uint32, 256), after2: table[uint32](r, 1<<16), after3: table[uint32](r, 1<<after3Log), text: make([]byte, textRing)}
+	h := history{after1: make([]uint32, 256), after2: table[uint32](r, 1<<16), after3: table[uint32](r, 1<<after3Log), text: make([]byte, textRing), logs: indexLog}
 	for i := range h.index {
 		h.index[i] = table[uint32](r, 1<<indexLog)
 	}
@@ -117,7 +123,7 @@ func (t *history) followers(p piece) {
 
 // places learns where bytes are, and gives the last ones.
 func (t *history) places(p piece) uint64 {
-	logs := log(len(t.index[0])) - 1
+	logs := t.logs
 	size := 1 << logs
 	long, short, word := t.index[0][:size], t.index[1][:size], t.index[2][:size]
 	last, pos := p.last, uint32(p.at)
@@ -147,11 +153,7 @@ func (t *history) byteAt(m *model, at int) byte {
 }
 
 func (t *history) last(m *model) uint64 {
-	v := uint64(0)
-	for _, b := range m.out[len(m.out)-8:] {
-		v = v<<8 | uint64(b)
-	}
-	return v
+	return binary.BigEndian.Uint64(m.out[len(m.out)-8:])
 }
 
 // begin looks up the text in front of a new piece.
@@ -172,7 +174,6 @@ func (t *history) begin(m *model) {
 
 func (t *history) lookup(m *model) {
 	last := t.last(m)
-	logs := log(len(t.index[0])) - 1
 	for k := range t.at {
 		if t.length[k] > 0 && t.at[k] >= 0 {
 			continue
@@ -183,7 +184,7 @@ func (t *history) lookup(m *model) {
 		} else if span < 2 {
 			continue
 		}
-		at := int(t.index[k][key(last, span, logs)])
+		at := int(t.index[k][key(last, span, t.logs)])
 		t.at[k], t.length[k] = -1, 0
 		if at == 0 || at >= m.oldSize+t.end {
 			continue
@@ -210,8 +211,12 @@ func (t *history) alike(m *model, at int, last uint64) int {
 			return 0
 		}
 		if len(b) >= 24 {
-			for n < 24 && b[23-n] == back[23-n] {
-				n++
+			for n < 24 {
+				x := binary.LittleEndian.Uint64(b[16-n:]) ^ binary.LittleEndian.Uint64(back[16-n:])
+				if x != 0 {
+					return n + bits.LeadingZeros64(x)>>3
+				}
+				n += 8
 			}
 			return n
 		}
@@ -252,11 +257,12 @@ func (t *history) add(m *model, b byte) {
 			}
 		}
 	}
+	if m.textLeft > 1 { // else nothing asks for it
+		t.lookup(m)
+	}
 	last := t.last(m)
-	logs := log(len(t.index[0])) - 1
-	t.lookup(m)
 	for k, span := range spans {
-		t.index[k][key(last, span, logs)] = uint32(m.oldSize + t.end)
+		t.index[k][key(last, span, t.logs)] = uint32(m.oldSize + t.end)
 	}
 }
 
