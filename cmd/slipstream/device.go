@@ -60,7 +60,7 @@ func newDeviceList(t *tool) *cobra.Command {
 			}
 			return t.print(list, func(w io.Writer) {
 				tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(tw, "DEVICE\tPACKAGE\tRUNS\tCHANNEL\tPLATFORM\tRUNTIME\tLAST SEEN")
+				fmt.Fprintln(tw, "DEVICE\tPACKAGE\tRUNS\tCHANNEL\tPLATFORM\tRUNTIME\tSEEN IN THE HOUR OF")
 				for _, d := range list.Devices {
 					fmt.Fprintf(tw, "%.16s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Device, d.Package, runsText(d.Version, d.Release), dash(d.Channel), dash(d.Platform), dash(d.Runtime), minuteOf(d.LastSeen))
 				}
@@ -117,7 +117,7 @@ func newDeviceShow(t *tool) *cobra.Command {
 func printDevice(w io.Writer, d api.DeviceHistory) {
 	fmt.Fprintf(w, "Device %s\n", d.Device)
 	for _, p := range d.Packages {
-		fmt.Fprintf(w, "  %s runs %s on channel %s, platform %s, runtime %s; known since %s, last heard %s\n", p.Package, runsText(p.Version, p.Release),
+		fmt.Fprintf(w, "  %s runs %s on channel %s, platform %s, runtime %s; known since %s, last heard in the hour of %s\n", p.Package, runsText(p.Version, p.Release),
 			dash(p.Channel), dash(p.Platform), dash(p.Runtime), minuteOf(p.FirstSeen), minuteOf(p.LastSeen))
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -51,13 +52,33 @@ func newProtocolEnable(t *tool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.print(out, func(w io.Writer) { fmt.Fprintf(w, "Protocol %s is on for app %s\n", args[0], app) })
+			return t.print(out, func(w io.Writer) {
+				fmt.Fprintf(w, "Protocol %s is on for app %s\n", args[0], app)
+				fmt.Fprint(w, pointClients(args[0], server.URL(), app))
+			})
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
 	c.Flags().StringVar(&options, "options", "", "JSON object of the protocol's own options")
 	t.serverFlags(c)
 	return c
+}
+
+// pointClients says what a protocol's clients are to ask, by the address that this command reached the server by.
+func pointClients(protocol, server, app string) string {
+	var setting, path, more string
+	switch protocol {
+	case "easyclick":
+		setting, path = "update_url in update.json", "/easyclick/"+app+"/"+slipstream.DefaultChannel+"/update"
+	case "ocrunner":
+		setting, path = "address before /api/patch", "/ocrunner/"+app+"/"+slipstream.DefaultChannel
+	case "codepush":
+		setting, path = "CodePushServerUrl", "/"
+		more = "  deployment keys: slipstream codepush key list --app " + app + "\n"
+	default:
+		return ""
+	}
+	return fmt.Sprintf("  %s: %s%s\n%s", setting, strings.TrimSuffix(server, "/"), path, more)
 }
 
 func newProtocolDisable(t *tool) *cobra.Command {

@@ -422,7 +422,11 @@ func newRolloutShow(t *tool) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return t.print(shown{e, ch.Places[e.ID]}, func(w io.Writer) { printRollout(w, shown{e, ch.Places[e.ID]}) })
+				one := shown{Entry: e, Given: ch.Places[e.ID]}
+				if one.Now, err = now(c.Context(), server, a, e.ID); err != nil {
+					return err
+				}
+				return t.print(one, func(w io.Writer) { printRollout(w, one) })
 			}
 			pp := ch.Policy.Packages[a.pkg]
 			if pp == nil {
@@ -440,12 +444,34 @@ func newRolloutShow(t *tool) *cobra.Command {
 type shown struct {
 	rollout.Entry
 	Given int64 `json:"given,omitempty"`
+	// Now is what devices report of it and what its plan waits for, when it stands in a state.
+	Now *api.RolloutStatus `json:"now,omitempty"`
+}
+
+// now is how a rollout stands with devices, plan and guard, nil when no state has it.
+func now(ctx context.Context, server *api.Client, a at, id string) (*api.RolloutStatus, error) {
+	s, err := server.Status(ctx, a.app)
+	if err != nil {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	for _, app := range s.Apps {
+		for _, c := range app.Channels {
+			for _, p := range c.Packages {
+				for i := range p.Rollouts {
+					if c.Name == a.channel && p.Rollouts[i].ID == id {
+						return &p.Rollouts[i], nil
+					}
+				}
+			}
+		}
+	}
+	return nil, nil
 }
 
 func shownOf(pp *rollout.PackagePolicy, places map[string]int64) []shown {
 	list := []shown{}
 	for _, e := range pp.Rollouts {
-		list = append(list, shown{e, places[e.ID]})
+		list = append(list, shown{Entry: e, Given: places[e.ID]})
 	}
 	return list
 }
@@ -509,13 +535,17 @@ func printRollout(w io.Writer, s shown) {
 	e := s.Entry
 	fmt.Fprintf(w, "%s: version %s, seq %d\n", e.ID, e.Version, e.Seq)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range [][2]string{
+	rows := [][2]string{
 		{"digest", string(e.Manifest)}, {"platform", e.Platform}, {"runtime", e.Runtime.String()}, {"share", shareText(e)}, {"cap", s.capText()},
 		{"plan", planText(e)}, {"control", rollout.Percent(e.Control)}, {"salt", e.PositionSalt()}, {"hold", dash(e.Hold)}, {"conditions", conditionsText(e)},
 		{"mode", first(e.Apply.Mode, slipstream.ModeNextLaunch)}, {"priority", first(e.Apply.Priority, slipstream.PriorityNormal)},
 		{"mandatory", strconv.FormatBool(e.Apply.Mandatory)}, {"private", strconv.FormatBool(e.Private)}, {"retry", strconv.Itoa(e.Retry)},
 		{"started", e.Created.Format(slipstream.TimeLayout) + " by " + dash(e.By)}, {"notes", dash(e.Notes)},
-	} {
+	}
+	if n := s.Now; n != nil {
+		rows = append(rows, [2]string{"stands", standing(*n)}, [2]string{"stage", planStage(*n)}, [2]string{"devices", devicesText(n.Devices)}, [2]string{"guard", guardText(*n)})
+	}
+	for _, row := range rows {
 		fmt.Fprintf(tw, "  %s\t%s\n", row[0], row[1])
 	}
 	tw.Flush()

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -22,10 +23,12 @@ type planFlags struct {
 	plan    string
 	start   string
 	windows []string
+	command *cobra.Command // whose flags these are
 }
 
 // define adds the flags. --plan without a value is the default plan.
 func (f *planFlags) define(c *cobra.Command) {
+	f.command = c
 	fs := c.Flags()
 	fs.StringVar(&f.plan, "plan", "", "advance by itself: shares, each with the least time in it and, if wanted, the least devices heard of: '1%:30m,10%:2h:50,100%'")
 	fs.Lookup("plan").NoOptDefVal = "default"
@@ -40,6 +43,9 @@ func (f *planFlags) read(now time.Time) (*publish.NewPlan, error) {
 			return nil, nil
 		}
 		return nil, usageError{slipstream.Hint(fmt.Errorf("--start and --window belong to a plan"), "add --plan, or --plan=100%% to start everywhere at that time")}
+	}
+	if f.command != nil && f.command.Flags().Changed("share") {
+		return nil, usageError{slipstream.Hint(errors.New("--share and --plan both say to how many"), "leave --share out: the plan's stages are the shares, the first one now and the last one in the end")}
 	}
 	p := &publish.NewPlan{Stages: f.plan, Windows: f.windows}
 	if f.plan == "default" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -73,7 +74,7 @@ func report(w io.Writer, err error) int {
 	if errors.As(err, &code) {
 		return int(code)
 	}
-	fmt.Fprintln(w, "Error:", err)
+	fmt.Fprintln(w, "Error:", strings.TrimSuffix(err.Error(), ": "+slipstream.ErrConflict.Error())) // the text before it says more
 	if hint := slipstream.HintOf(err); hint != "" {
 		fmt.Fprintln(w, "Try:", hint)
 	}

@@ -65,7 +65,7 @@ func (t *tool) printStatus(w io.Writer, s api.Status) {
 		}
 		fmt.Fprintf(w, "%s (%s)\n", a.Name, root)
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(tw, "  CHANNEL\tEPOCH\tPACKAGE\tVERSION\tSEQ\tPLATFORM\tRUNTIME\tSHARE\tSTANDS\tDEVICES\tGUARD")
+		fmt.Fprintln(tw, "  CHANNEL\tEPOCH\tPACKAGE\tVERSION\tSEQ\tPLATFORM\tRUNTIME\tSHARE\tSTANDS\tSTAGE\tDEVICES\tGUARD")
 		for _, c := range a.Channels {
 			printChannelStatus(tw, c)
 		}
@@ -79,12 +79,12 @@ func printChannelStatus(w io.Writer, c api.ChannelStatus) {
 	for _, p := range c.Packages {
 		for _, r := range p.Rollouts {
 			rows++
-			fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.Epoch, p.Name, r.Version, r.Seq, r.Platform, r.Runtime, shareText(r.Entry),
-				standing(r), devicesText(r.Devices), guardText(r))
+			fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.Epoch, p.Name, r.Version, r.Seq, r.Platform, r.Runtime, shareText(r.Entry),
+				standing(r), planStage(r), devicesText(r.Devices), guardText(r))
 		}
 	}
 	if rows == 0 {
-		fmt.Fprintf(w, "  %s\t%d\t-\t-\t-\t-\t-\t-\tnothing offered\t-\t-\n", c.Name, c.Epoch)
+		fmt.Fprintf(w, "  %s\t%d\t-\t-\t-\t-\t-\t-\tnothing offered\t-\t-\t-\n", c.Name, c.Epoch)
 	}
 }
 
@@ -96,6 +96,17 @@ func standing(r api.RolloutStatus) string {
 		return r.Hold
 	}
 	return "offered"
+}
+
+// planStage says how far a plan is and what it waits for, also while it is held.
+func planStage(r api.RolloutStatus) string {
+	if r.Plan == nil {
+		return "-"
+	}
+	if standing(r) == "offered" {
+		return stageText(r, time.Now())
+	}
+	return fmt.Sprintf("%d of %d", r.Plan.At+1, len(r.Plan.Stages))
 }
 
 // guardText is what the guard makes of a rollout, with the evidence against it where there is some.
@@ -113,8 +124,13 @@ func guardText(r api.RolloutStatus) string {
 
 func devicesText(counts map[slipstream.Kind]int64) string {
 	var parts []string
-	for _, k := range slices.Sorted(maps.Keys(counts)) {
-		parts = append(parts, fmt.Sprintf("%s %d", k, counts[k]))
+	var seen []slipstream.Kind
+	life := []slipstream.Kind{slipstream.KindEnrolled, slipstream.KindFetched, slipstream.KindStaged, slipstream.KindStarted, slipstream.KindConfirmed}
+	for _, k := range append(life, slices.Sorted(maps.Keys(counts))...) { // as a release lives on a device, then what went wrong
+		if n, ok := counts[k]; ok && !slices.Contains(seen, k) {
+			seen = append(seen, k)
+			parts = append(parts, fmt.Sprintf("%s %d", words(slipstream.Reason(k)), n))
+		}
 	}
 	return dash(strings.Join(parts, ", "))
 }

@@ -54,7 +54,7 @@ async function main() {
     phone.kill();
     await phone.open();
     see(phone);
-    for (const { digest, reason } of phone.app.shop.client.status().packages.main.refused) console.log(`  left: ${digest.slice(0, 12)} because of ${reason}`);
+    for (const { digest, reason } of phone.app.shop.client.status().packages.main.refused) console.log(`  left: ${digest.slice(0, 12)} because it ${reason.replaceAll("_", " ")}`);
     phone.kill();
   } finally {
     await server.stop();
