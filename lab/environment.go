@@ -64,9 +64,10 @@ type outcome struct {
 
 func runEnvironment(ctx context.Context, env Env) (Result, error) {
 	// What happens to a server is mostly waiting: it goes beside what happens to devices.
+	blobs, databases := serverHardships()
 	group, gctx := errgroup.WithContext(ctx)
-	lists := [2][]hardship{deviceHardships(), serverHardships()}
-	outcomes := [2][]outcome{}
+	lists := [3][]hardship{deviceHardships(), blobs, databases}
+	outcomes := [3][]outcome{}
 	for i, list := range lists {
 		outcomes[i] = make([]outcome, len(list))
 		group.Go(func() error {

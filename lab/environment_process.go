@@ -154,7 +154,11 @@ func fewHandles(ctx context.Context, t *trials) error {
 		return err
 	}
 	files := map[string][]byte{}
-	for i := range 200 {
+	count := 200
+	if t.env.Quick {
+		count = 3 * enoughHandles
+	}
+	for i := range count {
 		files[fmt.Sprintf("d%d/f%d.txt", i%7, i)] = fmt.Appendf(nil, "file %d", i)
 	}
 	h.offerRelease(Spec{Package: mainPkg, Seq: 2, Files: files})

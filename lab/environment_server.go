@@ -23,18 +23,22 @@ import (
 	"github.com/slipstream-ota/slipstream/store"
 )
 
-func serverHardships() []hardship {
-	return []hardship{
+// serverHardships are what happens to a server's blob store, and to its database.
+func serverHardships() (blobs, databases []hardship) {
+	blobs = []hardship{
 		{"blob store that fails under a publish", onNode(300*time.Millisecond, publishOverBadBlobs)},
 		{"blob store that fails under downloads", onNode(300*time.Millisecond, downloadsOverBadBlobs)},
 		{"blob store that fails under devices", onNode(300*time.Millisecond, devicesOverBadBlobs)},
 		{"blob store that fails under the making of containers", onNode(300*time.Millisecond, containersOverBadBlobs)},
 		{"blob store that fails under a collection of garbage", onNode(300*time.Millisecond, garbageOverBadBlobs)},
+	}
+	databases = []hardship{
 		{"database away", onNode(2*time.Second, func(ctx context.Context, n *tended) error { return databaseAway(ctx, n, false) })},
 		{"database that hangs", onNode(500*time.Millisecond, func(ctx context.Context, n *tended) error { return databaseAway(ctx, n, true) })},
 		{"database away for longer than a state lives", onNode(300*time.Millisecond, databaseAwayForDays)},
 		{"real PostgreSQL away", postgresAway},
 	}
+	return blobs, databases
 }
 
 // tended is a server with failing parts, and what is tried on it.

@@ -266,17 +266,23 @@ func (f *fuzzing) build(ctx context.Context, folders []string, to string, flags 
 func (f *fuzzing) run(ctx context.Context, folder, dir, program string, flags ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, program, flags...)
 	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("run the tests of %s: %w", folder, err)
+	}
+	peak := watchMemory(cmd.Process.Pid)
+	err := cmd.Wait()
+	mib := peak(cmd.ProcessState)
 	if ctx.Err() != nil {
-		return out, context.Cause(ctx)
+		return out.Bytes(), context.Cause(ctx)
 	}
 	if cmd.ProcessState != nil {
-		mib := peakMiB(cmd.ProcessState)
 		if f.peak = max(f.peak, mib); mib > fuzzResident {
 			f.wrongf("%s takes %d MiB with %v", folder, mib, flags)
 		}
 	}
-	return out, err
+	return out.Bytes(), err
 }
 
 var passedLine = regexp.MustCompile(`(?m)^(=== |\s*--- PASS: ).*\n`)

@@ -71,7 +71,7 @@ type Repository struct {
 	Tamper func(a *Response)
 	// Codecs are the container codecs that are offered; none means single blobs.
 	Codecs []string
-	// Compressors are shared by repositories that come and go; nil means the repository's own.
+	// Compressors are shared by repositories that come and go; nil keeps nothing.
 	Compressors *delta.Compressors
 
 	mu         sync.Mutex
@@ -98,8 +98,8 @@ func NewRepository(app string, clock func() time.Time) (*Repository, error) {
 	r := &Repository{
 		App: app, clock: clock, channels: map[string]*Channel{}, releases: map[slipstream.Digest]*Release{},
 		blobs: map[slipstream.Digest][]byte{}, containers: map[slipstream.Digest][]slipstream.Container{}, reports: map[string]slipstream.Event{},
-		Codecs:      []string{delta.CodecFull, delta.CodecChanged},
-		Compressors: &delta.Compressors{}, keys: Keys{Root: []sign.Signer{Key("root")}, Release: []sign.Signer{Key("release")}, State: []sign.Signer{Key("state")}},
+		Codecs: []string{delta.CodecFull, delta.CodecChanged},
+		keys:   Keys{Root: []sign.Signer{Key("root")}, Release: []sign.Signer{Key("release")}, State: []sign.Signer{Key("state")}},
 	}
 	root, err := sign.NewRoot(app, clock().Add(rootLife), role(r.keys.Root), role(r.keys.Release), role(r.keys.State))
 	if err != nil {

@@ -25,8 +25,6 @@ type ContainerOptions struct {
 	// DeltaBytes is how large base and target may be together for a patch to be tried, in bytes: they are held in memory,
 	// the base five times. Default 256 MiB.
 	DeltaBytes int64
-	// Compressors keep what is needed for the next containers; nil keeps nothing.
-	Compressors *delta.Compressors
 	// Put is told of every container once it is stored; nil tells nobody.
 	Put func(context.Context, slipstream.Container) error
 }
@@ -104,7 +102,7 @@ func (b *builder) build(ctx context.Context, base *slipstream.Release, limit int
 		w.left = 1 << 62
 	}
 	open := func(f slipstream.File) (io.ReadCloser, error) { return b.open(ctx, f) }
-	if err := delta.EncodeWith(ctx, b.options.Compressors, w, old, b.target, open); err != nil {
+	if err := delta.Encode(ctx, w, old, b.target, open); err != nil {
 		if w.left <= 0 {
 			return nil, nil
 		}

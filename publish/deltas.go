@@ -38,7 +38,7 @@ func (b *builder) deltas(ctx context.Context, base *slipstream.Release) ([]slips
 		return nil, nil
 	}
 	open := func(f slipstream.File) (io.ReadCloser, error) { return b.blobs.Open(ctx, f.SHA256) }
-	made, err := delta.EncodeDeltas(ctx, codecs, base.Manifest, b.target, open, open, delta.DeltaOptions{Workers: 1, Progress: b.options.Progress, Compressors: b.options.Compressors})
+	made, err := delta.EncodeDeltas(ctx, codecs, base.Manifest, b.target, open, open, delta.DeltaOptions{Workers: 1, Progress: b.options.Progress})
 	if errors.Is(err, slipstream.ErrInvalid) {
 		return nil, nil // too large for a patch: the other containers do
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/blob"
 	"github.com/slipstream-ota/slipstream/publish"
-	"github.com/slipstream-ota/slipstream/publish/delta"
 	"github.com/slipstream-ota/slipstream/store"
 )
 
@@ -58,7 +57,6 @@ type Builder struct {
 	cfg    Config
 	wake   chan struct{}
 	wishes chan wish
-	kept   delta.Compressors
 }
 
 type wish struct{ release, from slipstream.Digest }
@@ -260,7 +258,7 @@ func (b *Builder) attempt(ctx context.Context, j *store.Job) (note string, err e
 	ctx, renew, stop := b.hold(ctx, j)
 	defer stop()
 	made, err := publish.BuildContainers(ctx, b.cfg.Blobs, target, base, publish.ContainerOptions{
-		TempDir: b.cfg.TempDir, Full: full, Progress: renew, Compressors: &b.kept,
+		TempDir: b.cfg.TempDir, Full: full, Progress: renew,
 		Put: func(ctx context.Context, k slipstream.Container) error { return b.put(ctx, j.Release, k) },
 	})
 	if err != nil {

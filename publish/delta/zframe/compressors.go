@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -14,15 +15,56 @@ const MaxWindowLog = 23
 
 // Compressors start Zstandard frames of the strongest level and keep what they took for it: tables of 34 MiB, which take
 // longer to make than a small release takes to compress. What a frame holds does not depend on those before it. The zero
-// value is ready; nil keeps nothing. Safe for many goroutines. The collector takes what nobody needs for a while.
+// value is ready and keeps at most four; nil keeps nothing. Safe for many goroutines.
 type Compressors struct {
-	kept [2][MaxWindowLog + 1]sync.Pool // of *zstd.Encoder, by form and window
+	mu   sync.Mutex
+	kept []idle // the longest unused first
+}
+
+const mostKept = 4
+
+type idle struct {
+	form
+	enc *zstd.Encoder
+}
+
+// form is what a compressor cannot change.
+type form struct {
+	windowLog int
+	whole     bool
+}
+
+func (c *Compressors) take(f form) *zstd.Encoder {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, k := range c.kept {
+		if k.form == f {
+			c.kept = slices.Delete(c.kept, i, i+1)
+			return k.enc
+		}
+	}
+	return nil
+}
+
+func (c *Compressors) keep(k idle) {
+	if c == nil {
+		return
+	}
+	k.enc.Reset(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kept = append(c.kept, k); len(c.kept) > mostKept {
+		c.kept = slices.Delete(c.kept, 0, 1)
+	}
 }
 
 // Compressor writes one frame. Close ends it; nothing may be written afterwards.
 type Compressor struct {
-	enc  *zstd.Encoder
-	home *sync.Pool // nil: nowhere
+	idle
+	home *Compressors
 }
 
 var errClosed = errors.New("the frame has ended")
@@ -33,17 +75,10 @@ func (c *Compressors) Start(w io.Writer, windowLog int, whole bool) (*Compressor
 	if windowLog < 10 || windowLog > MaxWindowLog {
 		return nil, fmt.Errorf("a window of 2^%d bytes is not between 2^10 and 2^%d", windowLog, MaxWindowLog)
 	}
-	var home *sync.Pool
-	if c != nil {
-		form := 0
-		if whole {
-			form = 1
-		}
-		home = &c.kept[form][windowLog]
-		if enc, ok := home.Get().(*zstd.Encoder); ok {
-			enc.Reset(w)
-			return &Compressor{enc: enc, home: home}, nil
-		}
+	f := form{windowLog, whole}
+	if enc := c.take(f); enc != nil {
+		enc.Reset(w)
+		return &Compressor{idle{f, enc}, c}, nil
 	}
 	options := []zstd.EOption{zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(1 << windowLog), zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true)}
@@ -54,7 +89,7 @@ func (c *Compressors) Start(w io.Writer, windowLog int, whole bool) (*Compressor
 	if err != nil {
 		return nil, err
 	}
-	return &Compressor{enc: enc, home: home}, nil
+	return &Compressor{idle{f, enc}, c}, nil
 }
 
 // Write adds to the content.
@@ -75,16 +110,13 @@ func (c *Compressor) Flush() error {
 
 // Close ends the frame. A second one does nothing.
 func (c *Compressor) Close() error {
-	enc := c.enc
-	if c.enc = nil; enc == nil {
+	ended := c.idle
+	if c.enc = nil; ended.enc == nil {
 		return nil
 	}
-	if err := enc.Close(); err != nil {
+	if err := ended.enc.Close(); err != nil {
 		return err
 	}
-	if c.home != nil {
-		enc.Reset(nil)
-		c.home.Put(enc)
-	}
+	c.home.keep(ended)
 	return nil
 }
