@@ -162,8 +162,10 @@ export class Network {
     const { http } = this.host, { stream } = call, accept = call.accept || [200];
     const headers: Record<string, string> = { ...(call.headers ? await call.headers() : {}), "accept-encoding": "identity" };
     if (call.body) headers["content-type"] = "application/json";
-    let own: { error: unknown } | undefined, wanted: boolean | undefined;
+    let own: { error: unknown } | undefined, wanted: boolean | undefined, over = false;
     const mine = async (work: () => void | Promise<void>) => {
+      // A platform that cannot end a request hands its bytes on for as long as they come, into what the next answer brings.
+      if (over) throw new Refusal("timeout", "request", "it was given up before");
       try {
         await work();
       } catch (error) {
@@ -190,6 +192,8 @@ export class Network {
     } catch (e) {
       if (own) throw own.error;
       throw new Refusal("network", "request", messageOf(e), e);
+    } finally {
+      over = true;
     }
     if (accept.indexOf(r.status) < 0) throw this.unwanted(call.path, r);
     if (stream && wanted === undefined) await stream.head(r); // a body without a byte

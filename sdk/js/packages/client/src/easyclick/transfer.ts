@@ -35,10 +35,11 @@ export async function perform(job: Job, node: Modules): Promise<Done> {
   const done: Done = {};
   let temporary = "";
   const stop = new AbortController();
-  const timer = setTimeout(() => stop.abort(new Error(`nothing whole came within ${job.timeout} ms`)), job.timeout);
+  // A timer holds 2^31-1 ms; for a longer time it would go off at once.
+  const timer = setTimeout(() => stop.abort(new Error(`nothing whole came within ${job.timeout} ms`)), Math.min(job.timeout, 0x7fffffff));
   try {
     const asked = new URL(job.url);
-    const to = asked.origin in job.moved ? job.moved[asked.origin] + job.url.slice(job.url.indexOf(asked.host) + asked.host.length) : job.url;
+    const to = asked.origin in job.moved ? job.moved[asked.origin] + job.url.replace(/^[a-z]+:\/\/[^/?#]*/i, "") : job.url;
     const answer = await fetch(to, { signal: stop.signal, headers: { "accept-encoding": "identity" } });
     done.url = job.url;
     if (to === job.url) done.url = answer.url || to;

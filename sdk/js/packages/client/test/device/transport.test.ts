@@ -6,6 +6,7 @@ import { Network, retryAfter } from "../../src/device/transport.js";
 import { Refusal } from "../../src/words/reasons.js";
 import { MemoryDisk } from "../../src/hosts/miniprogram/disk.js";
 import type { Limits } from "../../src/device/api.js";
+import type { Http } from "../../src/host.js";
 import { SimClock, simHost, SimNet, type Reply } from "./sim.js";
 
 /** Servers a, b, … that say one thing each time; the last one is said for ever. */
@@ -83,6 +84,26 @@ test("what servers ask to wait", async (t) => {
       await assert.rejects(asking({ a: [busy(said)] }, { rounds: 1 }).get(), (e) => (assert.equal(retryAfter(e), believed, said), true));
     }
   });
+});
+
+test("what still comes of a request that was given up does not mix with the next answer", async () => {
+  const clock = new SimClock(), host = simHost({ disk: new MemoryDisk(), clock, net: new SimNet(clock, {}) }), took: string[] = [], late: unknown[] = [];
+  const http: Http = {
+    streams: true,
+    async request(q) {
+      const give = (text: string) => q.onBytes!(Buffer.from(text));
+      await q.onHead!({ status: 200, headers: {} });
+      await give(q.url.slice(7, 8) + "1");
+      if (q.url.startsWith("http://b")) return { status: 200, headers: {}, body: new Uint8Array(0) };
+      setImmediate(() => void Promise.resolve(give("late")).catch((e: unknown) => late.push(e)));
+      throw new Error("it took too long");
+    },
+  };
+  const network = new Network({ ...host, http }, ["http://a", "http://b"]);
+  await network.ask({ path: "/x", limit: 10, stream: { ms: 1000, head: () => undefined, bytes: (b) => void took.push(Buffer.from(b).toString()) } }, () => undefined);
+  await new Promise((done) => setImmediate(done));
+  assert.deepEqual(took, ["a1", "b1"]);
+  assert.equal(late.length, 1);
 });
 
 test("which answer counts when all servers fail", async () => {

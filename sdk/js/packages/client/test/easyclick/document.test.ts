@@ -34,6 +34,7 @@ const cases: Record<string, { answer: string; status?: number; found?: boolean; 
   md5: { answer: `{"download_url":"%s/aaa.iec","version":"1.1.0","dialog":true,"msg":"","force":false,"md5":"${md5.toUpperCase()}","download_timeout":60}`, found: true },
   number: { answer: '{"download_url":"%s/aaa.iec","version":8}', found: true },
   relative: { answer: '{"download_url":"/aaa.iec","version":"2"}', found: true },
+  patient: { answer: '{"download_url":"/aaa.iec","version":"2","download_timeout":1e300}', found: true },
   redirected: { answer: '{"download_url":"/moved","version":"2"}', found: true },
   empty: { answer: "", error: /^no update$/ },
   spaces: { answer: " \n", error: /^no update$/ },
@@ -71,6 +72,12 @@ test("against a server that follows the document and nothing else", async (t) =>
       assert.deepEqual(readdirSync(dir).filter((f) => f.startsWith(".")), [], "nothing half is left behind");
     });
   }
+  await t.test("a moved server, however its former address is written", () => {
+    for (const [i, host] of ["old.example", "OLD.example", "old.example:80", "me:pw@old.example"].entries()) {
+      const updater = hotUpdater({ dir: tmpdir(), moved: { "http://old.example": `http://127.0.0.1:${port}` } });
+      assert.equal(updater.updateReq(`http://${host}/update/plain`, i), true, `${host}: ${updater.getErrorMsg()}`);
+    }
+  });
   const asked = (await (await fetch(`http://127.0.0.1:${port}/asked`)).json()) as string[];
   assert.equal(asked[0], "/update/plain?kept=1&version=1.0.0&deviceId=&apkVersion=&osVersion=&pkgName=&model=&ecVersion=&brand=&androidId=");
 });
