@@ -25,6 +25,9 @@ type rewrite struct {
 // tablesAtLeast is what rewriting leaves of the memory of a codec for the tables of the profile rich.
 const tablesAtLeast = 8 << 20
 
+// mostMemory is the memory of the codec for bytecode that has the most. What takes more is not rewritten for any.
+const mostMemory = 64 << 20
+
 // footerSize is how many bytes at the end of a file of bytecode are the SHA-1 of all before.
 const footerSize = 20
 
@@ -92,6 +95,9 @@ func bytecode(ctx context.Context, old, carried []slipstream.File, base, target 
 			continue
 		}
 		i := nearest(f, old, known)
+		if (&space{old: old, carried: carried}).with(rewrite{k, i}) > mostMemory {
+			continue
+		}
 		o := opened[i]
 		if o == nil {
 			var ok bool

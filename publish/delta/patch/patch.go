@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"runtime"
+	"runtime/debug"
 	"slices"
 
 	"github.com/slipstream-ota/slipstream"
@@ -107,8 +108,14 @@ func Match(ctx context.Context, old, new []byte) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(old) >= freeFrom {
+		debug.FreeOSMemory() // of the search, before the candidates take their own
+	}
 	return &Pair{old, new, covers}, nil
 }
+
+// freeFrom is the size of old, in bytes, from which the memory of a search is worth the time to give it back.
+const freeFrom = 16 << 20
 
 // CheckSizes refuses what is too large for a patch (slipstream.ErrInvalid), with a hint.
 func CheckSizes(old, new int64) error {

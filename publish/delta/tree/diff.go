@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 
 	"github.com/slipstream-ota/slipstream"
@@ -16,6 +17,9 @@ import (
 // baseWanted is the size of the base, in bytes, above which the largest files that did not change are left out of it:
 // they would cost time and memory, and hold little that others need.
 const baseWanted = 512 << 20
+
+// freeFrom is the size of the base, in bytes, from which memory is worth the time to give it back.
+const freeFrom = 16 << 20
 
 // Stats tells how a patch was made.
 type Stats struct {
@@ -53,6 +57,9 @@ func Diff(ctx context.Context, old, new Tree, o patch.Options) ([]byte, Stats, e
 	rewritten, err := p.rewrite(ctx, old, new, chosen, base, target)
 	if err != nil {
 		return nil, Stats{}, err
+	}
+	if len(rewritten) > 0 && len(base) >= freeFrom {
+		debug.FreeOSMemory() // of rewriting, before the search takes its own
 	}
 	o.Memory = p.memory(o.Memory)
 	inner, stats, err := patch.Diff(ctx, base, target, o)

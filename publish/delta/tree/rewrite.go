@@ -36,12 +36,12 @@ func (p *planned) rewrite(ctx context.Context, old, new Tree, chosen []int, base
 		}
 		a := base[starts[k] : starts[k]+old.Files[c.old].Size]
 		b := target[places[c.carried] : places[c.carried]+new.Files[p.carried[c.carried]].Size]
-		o, ok := hermes.Open(slices.Clone(a))
+		o, ok := hermes.Open(a)
 		if !ok {
 			continue
 		}
 		if after, ok := o.Rewrite(b); ok {
-			copy(a, o.Base())
+			o.Base() // in place
 			copy(b, after)
 			out = append(out, c)
 			p.held += 3*int64(len(a))/2 + 5*int64(len(b))/2
