@@ -1,5 +1,7 @@
 package hermes
 
+import "encoding/binary"
+
 // body is the instructions of a function.
 type body struct{ at, size, function uint32 }
 
@@ -66,12 +68,32 @@ func (w *rewriter) instructions() {
 // body goes through the instructions of a function.
 func (w *rewriter) body(c *coder, s body) {
 	forms := &w.version.forms
+	if w.ids == nil && w.wide == nil { // strings stay
+		forms = &w.version.fixed
+	}
+	ids := w.ids
+	if len(ids) > 1<<16 || w.room != nil {
+		ids = nil // then not all fit, or the page must know
+	}
 	for at, end := int(s.at), int(s.end()); at < end; {
-		// What has no number to care for is passed quickly.
+		// What has no number to care for is passed quickly, and so are most strings.
 		b := w.chunk(at, end-at)
 		i := 0
-		for i < len(b) && forms[b[i]] > 0 {
-			i += int(forms[b[i]])
+		for i < len(b) {
+			code := b[i]
+			if n := int(forms[code]); n > 0 {
+				i += n
+				continue
+			}
+			k := i + int(w.version.named[code])
+			next := i + int(w.version.length[code])
+			if k == i || next > len(b) || ids == nil {
+				break
+			}
+			if v := int(binary.LittleEndian.Uint16(b[k:])); v < len(ids) {
+				binary.LittleEndian.PutUint16(b[k:], uint16(ids[v]))
+			}
+			i = next
 		}
 		if at += i; i >= len(b) {
 			if at >= end {

@@ -1,5 +1,7 @@
 package hermes
 
+import "encoding/binary"
+
 // function is a function header. Up to version 96 it has 16 bytes: 25 bits offset, 7 parameters; 15 size, 17 name; 25
 // offset of what else is known, 7 frame; 8 environment, 8 and 8 caches, 8 flags. From 98 on it has 12: 25 bits offset, 5
 // parameters, 2 depth; 14 size, 8 name, 10 registers; 8 frame, 16 caches, 8 flags.
@@ -45,8 +47,16 @@ func (v *version) inLarge() (size, name int) {
 func (w *rewriter) function(i int) function {
 	var f function
 	size := w.version.headerSize()
+	at := w.headers.at + size*i
+	if w.room == nil {
+		b := w.win[at : at+size]
+		for k := range size / 4 {
+			f.words[k] = binary.LittleEndian.Uint32(b[4*k:])
+		}
+		return f
+	}
 	for k := range size / 4 {
-		f.words[k] = w.number(w.headers.at+size*i+4*k, 4)
+		f.words[k] = w.number(at+4*k, 4)
 	}
 	return f
 }

@@ -1,7 +1,6 @@
 package hermes
 
 import (
-	"cmp"
 	"encoding/binary"
 	"slices"
 )
@@ -9,7 +8,15 @@ import (
 // record is what a sorter sorts, high first.
 type record struct{ high, low uint64 }
 
-func compare(a, b record) int { return cmp.Or(cmp.Compare(a.high, b.high), cmp.Compare(a.low, b.low)) }
+func compare(a, b record) int {
+	switch {
+	case a.high < b.high, a.high == b.high && a.low < b.low:
+		return -1
+	case a == b:
+		return 0
+	}
+	return 1
+}
 
 const (
 	recordSize  = 16

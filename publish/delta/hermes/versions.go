@@ -35,6 +35,8 @@ type version struct {
 	numbered [256][]placed // of the operands those that the rewriting cares for
 	length   [256]byte     // bytes, with the opcode
 	forms    [256]byte     // length of those that have none, else 0
+	named    [256]byte     // where the one string is, of 2 bytes, that some have and nothing else to care for; else 0
+	fixed    [256]byte     // length of those that have nothing but strings to care for, or not even these; else 0
 	recent   bool          // the file is laid out as from 98 on
 }
 
@@ -59,8 +61,20 @@ func versionOf(n uint32) (v *version) {
 		return nil
 	}
 	for code, numbered := range v.numbered {
-		if len(numbered) == 0 {
+		strings := 0
+		for _, o := range numbered {
+			if o.kind == stringID {
+				strings++
+			}
+		}
+		switch {
+		case len(numbered) == 0:
 			v.forms[code] = v.length[code]
+		case strings == 1 && len(numbered) == 1 && numbered[0].width == 2:
+			v.named[code] = byte(numbered[0].at)
+		}
+		if strings == len(numbered) {
+			v.fixed[code] = v.length[code]
 		}
 	}
 	return v
