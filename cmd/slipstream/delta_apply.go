@@ -89,11 +89,16 @@ func (t *tool) deltaApply(ctx context.Context, f *applyFlags, oldPath, patchPath
 	progress, end := t.deltaProgress(false)
 	defer end()
 	begin := time.Now()
-	old, err := openSource(ctx, oldPath, f.raw || !own, progress)
+	old, err := findSource(ctx, oldPath, f.raw || !own)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
+	if !old.Single { // a single file is hashed where its hash is asked for
+		if err := old.hash(ctx, progress); err != nil {
+			return nil, err
+		}
+	}
 	progress.Phase("Applying", 0)
 	var done *deltaApplied
 	switch {
@@ -193,7 +198,7 @@ type fileSink struct {
 }
 
 func (s *fileSink) Create(slipstream.File) (io.WriteCloser, error) { return keptOpen{s.w}, nil }
-func (s *fileSink) Keep(slipstream.File, slipstream.File) error    { return s.old.copyTo(0, s.w) }
+func (s *fileSink) Keep(_, old slipstream.File) error              { return s.old.copyTo(0, s.w, old.SHA256) }
 func (s *fileSink) Repeat(slipstream.File, slipstream.File) error {
 	return errors.New("a single file cannot repeat another")
 }
@@ -202,8 +207,8 @@ type keptOpen struct{ io.Writer }
 
 func (keptOpen) Close() error { return nil }
 
-// copyTo writes file i, which must still be what was hashed.
-func (s *deltaSource) copyTo(i int, w io.Writer) error {
+// copyTo writes file i, which must still have the hash.
+func (s *deltaSource) copyTo(i int, w io.Writer, hash slipstream.Digest) error {
 	r, err := s.open(i)
 	if err != nil {
 		return err
@@ -216,7 +221,7 @@ func (s *deltaSource) copyTo(i int, w io.Writer) error {
 	if err := errors.Join(err, r.Close()); err != nil {
 		return err
 	}
-	if slipstream.DigestOf([32]byte(h.Sum(nil))) != s.Files[i].SHA256 {
+	if slipstream.DigestOf([32]byte(h.Sum(nil))) != hash {
 		return fmt.Errorf("%s changed while the patch was applied", s.Files[i].Path)
 	}
 	return nil
@@ -317,7 +322,7 @@ func (s *treeSink) Keep(f, old slipstream.File) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.old.copyTo(s.places[old.Path], w), w.Close())
+	return errors.Join(s.old.copyTo(s.places[old.Path], w, old.SHA256), w.Close())
 }
 
 func (s *treeSink) Repeat(f, of slipstream.File) error {

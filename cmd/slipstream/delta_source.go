@@ -40,7 +40,19 @@ const (
 )
 
 // openSource finds and hashes the files of path. raw takes an archive as one file.
-func openSource(ctx context.Context, path string, raw bool, progress steps) (_ *deltaSource, err error) {
+func openSource(ctx context.Context, path string, raw bool, progress steps) (*deltaSource, error) {
+	s, err := findSource(ctx, path, raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.hash(ctx, progress); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// findSource finds the files of path. They have no hashes yet.
+func findSource(ctx context.Context, path string, raw bool) (_ *deltaSource, err error) {
 	s := &deltaSource{path: path}
 	defer func() {
 		if err != nil {
@@ -67,7 +79,7 @@ func openSource(ctx context.Context, path string, raw bool, progress steps) (_ *
 	for _, f := range s.Files {
 		s.size += f.Size
 	}
-	return s, s.hash(ctx, progress)
+	return s, nil
 }
 
 // file takes an archive as the files in it, and everything else, or with raw everything, as it is.

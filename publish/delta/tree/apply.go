@@ -2,7 +2,6 @@ package tree
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -53,7 +52,8 @@ type Limits struct {
 
 // Apply reads a patch file from r and gives sink the files that it makes of old. base gives random access to the content
 // of the old files whose places it is called with, one after another. The old tree must have been read and hashed just
-// now; that it is the right one is compared first, and the new tree with the hash in the patch last.
+// now; that it is the right one is compared first, and the new tree with the hash in the patch last. A single file may come
+// without its hash: a wrong one is found by what it makes, and hashed only then, which halves what is hashed.
 //
 // The patch is not signed, so nothing in it is trusted but nothing proves it either. Damage, a wrong base and hostile
 // operations are a *slipstream.Refusal with reason container_invalid. Memory is bounded by the lists, the operations, what
@@ -65,9 +65,24 @@ func Apply(ctx context.Context, old Tree, base func(files []int) (io.ReaderAt, e
 	old = old.nameless()
 	in := bufio.NewReader(r)
 	h, err := readHeader(in, old)
+	if err == nil && old.unhashed() && h.total == h.ops { // nothing is carried: the file is kept, by its hash
+		err = old.hashNow(h.tag)
+	}
 	if err != nil {
 		return nil, err
 	}
+	files, err := apply(ctx, old, base, in, h, l, sink)
+	var refused *slipstream.Refusal
+	if errors.As(err, &refused) && old.unhashed() {
+		if wrong := old.hashNow(h.tag); wrong != nil {
+			return nil, wrong
+		}
+	}
+	return files, err
+}
+
+// apply does what follows the header.
+func apply(ctx context.Context, old Tree, base func(files []int) (io.ReaderAt, error), in *bufio.Reader, h header, l Limits, sink Sink) ([]slipstream.File, error) {
 	if l.Carried == 0 {
 		l.Carried = patch.MaxInput
 	}
@@ -102,6 +117,7 @@ func Apply(ctx context.Context, old Tree, base func(files []int) (io.ReaderAt, e
 }
 
 type header struct {
+	tag   [tagSize]byte // of the old list
 	hash  [sha256.Size]byte
 	left  []int
 	pairs []pair
@@ -114,7 +130,7 @@ func readHeader(in *bufio.Reader, old Tree) (h header, err error) {
 	if _, err := io.ReadFull(in, fixed[:]); err != nil {
 		return h, damaged(err)
 	}
-	tag := hashList(old.Files, old.Single)
+	h.tag = [tagSize]byte(fixed[6:])
 	switch {
 	case string(fixed[:4]) != magic:
 		return h, invalid("it does not begin with %q", magic)
@@ -124,8 +140,8 @@ func readHeader(in *bufio.Reader, old Tree) (h header, err error) {
 		return h, invalid("it is neither of a file nor of a tree")
 	case (fixed[5] == 1) != old.Single:
 		return h, invalid("it is for a file and this is a tree, or the other way round")
-	case !bytes.Equal(fixed[6:6+tagSize], tag[:tagSize]):
-		return h, invalid("it was made for another old file or tree")
+	case !old.unhashed() && !old.fits(h.tag):
+		return h, wrongBase()
 	}
 	h.hash = [sha256.Size]byte(fixed[6+tagSize:])
 	n, err := binary.ReadUvarint(in)

@@ -3,6 +3,8 @@ package tree
 import (
 	"bufio"
 	"crypto/sha256"
+	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"slices"
@@ -49,6 +51,35 @@ func hashList(files []slipstream.File, single bool) [sha256.Size]byte {
 	}
 	_ = w.Flush()
 	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// unhashed says that the tree is a file whose hash is not known yet.
+func (t Tree) unhashed() bool { return t.Single && t.Files[0].SHA256 == "" }
+
+// fits compares the tree with the tag of a patch.
+func (t Tree) fits(tag [tagSize]byte) bool {
+	h := hashList(t.Files, t.Single)
+	return [tagSize]byte(h[:]) == tag
+}
+
+func wrongBase() error { return invalid("it was made for another old file or tree") }
+
+// hashNow makes up for the hash that a single file came without, and compares it with the tag of a patch.
+func (t Tree) hashNow(tag [tagSize]byte) error {
+	r, err := t.Open(0)
+	if err != nil {
+		return fmt.Errorf("open old file: %w", err)
+	}
+	h := sha256.New()
+	_, err = io.Copy(h, r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return fmt.Errorf("read old file: %w", err)
+	}
+	t.Files[0].SHA256 = slipstream.DigestOf([32]byte(h.Sum(nil)))
+	if !t.fits(tag) {
+		return wrongBase()
+	}
+	return nil
 }
 
 // check says what keeps a list from being patched.

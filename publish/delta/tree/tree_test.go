@@ -170,6 +170,39 @@ func TestAFileComesBack(t *testing.T) {
 	}
 }
 
+// Whoever applies a patch to one file need not hash it: what it makes proves it, and only what goes wrong is looked into.
+func TestAFileMayComeWithoutItsHash(t *testing.T) {
+	t.Parallel()
+	a := text(1, 300)
+	edit := strings.Replace(a, "const", "let", 3)
+	for name, p := range map[string][2]string{"changed": {a, edit}, "the same": {a, a}, "emptied": {a, ""}, "from nothing": {"", a}, "nothing at all": {"", ""}} {
+		patch, _ := made(t, single(p[0]), single(p[1]))
+		for _, exec := range []bool{false, true} {
+			old := single(p[0])
+			old.Files[0].SHA256 = ""
+			s := &taken{old: old, got: contents{}}
+			old.Files[0].Exec = exec // not what the patch was made for
+			files, err := Apply(t.Context(), old, func([]int) (io.ReaderAt, error) { return strings.NewReader(p[0]), nil }, bytes.NewReader(patch), Limits{}, s)
+			if exec {
+				if err == nil || !strings.Contains(err.Error(), "another old file") {
+					t.Errorf("%s: a file that may be run, for one that may not: %v", name, err)
+				}
+				continue
+			}
+			if err != nil || len(files) != 1 || s.got[""] != p[1] || files[0].SHA256 != slipstream.DigestOf(sha256.Sum256([]byte(p[1]))) {
+				t.Errorf("%s: %v, %d bytes", name, err, len(s.got[""]))
+			}
+		}
+		other := text(9, 300)
+		wrong := single(other)
+		wrong.Files[0].SHA256 = ""
+		_, err := Apply(t.Context(), wrong, func([]int) (io.ReaderAt, error) { return strings.NewReader(other), nil }, bytes.NewReader(patch), Limits{}, &taken{old: wrong, got: contents{}})
+		if reason := slipstream.ReasonOf(err, ""); reason != slipstream.ReasonContainerInvalid || !strings.Contains(err.Error(), "another old file") {
+			t.Errorf("%s: another old file: %v", name, err)
+		}
+	}
+}
+
 func TestAPatchHoldsOnlyWhatIsNew(t *testing.T) {
 	t.Parallel()
 	old, new := contents{}, contents{}
