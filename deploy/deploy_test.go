@@ -60,22 +60,47 @@ func TestDeployDockerfileBuildsAStaticNonRootImage(t *testing.T) {
 
 func TestDeployUnitIsHardenedAndValid(t *testing.T) {
 	t.Parallel()
-	text := read(t, "slipstream.service")
-	for _, want := range []string{"NoNewPrivileges=yes", "ProtectSystem=strict", "DynamicUser=yes", "CapabilityBoundingSet=\n", "UMask=0077", "SystemCallFilter=@system-service"} {
+	hardened := []string{"NoNewPrivileges=yes", "ProtectSystem=strict", "DynamicUser=yes", "CapabilityBoundingSet=\n", "UMask=0077"}
+	for name, wanted := range map[string][]string{"slipstream.service": append(hardened, "SystemCallFilter=@system-service"), "slipstream-device.service": append(hardened, "KillMode=mixed")} {
+		t.Run(name, func(t *testing.T) { checkUnit(t, name, wanted) })
+	}
+}
+
+// The flags of the unit for devices are those that the device build knows.
+func TestDeployUnitOfDevicesNamesFlagsThatThereAre(t *testing.T) {
+	t.Parallel()
+	help, err := exec.Command("go", "run", "-tags", "device", "../cmd/slipstream", "run", "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("run --help: %v\n%s", err, help)
+	}
+	start := regexp.MustCompile(`(?m)^ExecStart=(.*) -- `).FindStringSubmatch(read(t, "slipstream-device.service"))
+	if start == nil {
+		t.Fatal("the unit runs no program")
+	}
+	for _, flag := range regexp.MustCompile(` (--[a-z-]+)`).FindAllStringSubmatch(start[1], -1) {
+		if !strings.Contains(string(help), flag[1]+" ") {
+			t.Errorf("the device build knows no %s", flag[1])
+		}
+	}
+}
+
+func checkUnit(t *testing.T, name string, wanted []string) {
+	text := read(t, name)
+	for _, want := range wanted {
 		if !strings.Contains(text, want) {
 			t.Errorf("the unit lacks %q", want)
 		}
 	}
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Skip("MISSING: systemd-analyze (checks deploy/slipstream.service)")
+		t.Skip("MISSING: systemd-analyze (checks deploy/" + name + ")")
 	}
-	unit := filepath.Join(t.TempDir(), "slipstream.service")
+	unit := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(unit, []byte(strings.ReplaceAll(text, "/usr/local/bin/slipstream", "/bin/true")), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput()
-	if err != nil || strings.Contains(string(out), "slipstream.service:") {
+	if err != nil || strings.Contains(string(out), name+":") {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }
