@@ -265,7 +265,11 @@ func forbidden(who auth.Principal, need auth.Action) error {
 		detail += " for app " + who.App
 	}
 	p := newProblem(http.StatusForbidden, CodeForbidden, detail+" may not do this")
-	p.Hint = "this needs the right to " + string(need) + "; `slipstream token create` makes tokens"
+	if who.App != "" && who.Role.May(need) {
+		p.Hint = "that token is for app " + who.App + " alone: take one of the app that this is about, or one for all apps"
+		return p
+	}
+	p.Hint = "the right to " + string(need) + " comes with role " + auth.Least(need) + "; an owner makes such a token by `slipstream token create NAME --role " + auth.Least(need) + "`"
 	return p
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/api"
 	"github.com/slipstream-ota/slipstream/auth"
 )
 
@@ -171,5 +173,28 @@ func TestTheOpenAPIDocumentDescribesEveryOperation(t *testing.T) {
 	}
 	if doc.Components.Schemas["ErrorModel"] != nil || doc.Components.Schemas["Problem"] == nil || strings.Contains(body, "ErrorModel") {
 		t.Error("errors are not described as they are")
+	}
+}
+
+// Whoever is refused learns whether the token is for another app or its role too small, and which role would do.
+func TestARefusedTokenIsToldWhatWouldDo(t *testing.T) {
+	w := newWorld(t)
+	w.shop()
+	w.token("shopkeeper", auth.Publisher, "shop")
+	_, err := w.client("shopkeeper").App(w.ctx, "game")
+	if hint := slipstream.HintOf(err); !strings.Contains(hint, "for app shop alone") {
+		t.Errorf("another app: %v, hint %q", err, hint)
+	}
+	_, err = w.client("shopkeeper").CreateChannel(w.ctx, "shop", api.NewChannel{Name: "staging"})
+	if hint := slipstream.HintOf(err); !strings.Contains(hint, "role owner") {
+		t.Errorf("a channel by a publisher: %v, hint %q", err, hint)
+	}
+	_, err = w.client("viewer").CreateChannel(w.ctx, "shop", api.NewChannel{Name: "staging"})
+	if hint := slipstream.HintOf(err); !strings.Contains(hint, "--role owner") {
+		t.Errorf("a channel by a viewer: %v, hint %q", err, hint)
+	}
+	_, err = w.client("viewer").Missing(w.ctx, "shop", []slipstream.Digest{slipstream.Digest(strings.Repeat("0", 64))})
+	if hint := slipstream.HintOf(err); !strings.Contains(hint, "--role publisher") {
+		t.Errorf("blobs by a viewer: %v, hint %q", err, hint)
 	}
 }

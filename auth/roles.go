@@ -48,6 +48,16 @@ func may(r Role) []Action {
 // May reports whether the role allows the action.
 func (r Role) May(a Action) bool { return slices.Contains(may(r), a) }
 
+// Least is the smallest role that allows the action.
+func Least(a Action) string {
+	for _, r := range []Role{Viewer, Operator, Publisher} {
+		if r.May(a) {
+			return string(r)
+		}
+	}
+	return string(Owner)
+}
+
 // ParseRole refuses words that are no role.
 func ParseRole(s string) (Role, error) {
 	if may(Role(s)) == nil {
