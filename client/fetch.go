@@ -168,6 +168,8 @@ func (c *Client) candidates(w *wanted, base *tree, list []slipstream.Container) 
 	bySize := func(a, b slipstream.Container) int { return cmp.Compare(a.Size, b.Size) }
 	slices.SortStableFunc(from, bySize)
 	slices.SortStableFunc(full, bySize)
+	// What was damaged under one codec's name is not asked for under another's.
+	from = slices.CompactFunc(from, func(a, b slipstream.Container) bool { return a.SHA256 == b.SHA256 })
 	from = from[:min(len(from), maxCandidates)]
 	if len(full) == 0 {
 		return from

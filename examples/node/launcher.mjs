@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { createClient } from "slipstream-client";
-import { delta } from "slipstream-client/delta";
+import { rich } from "slipstream-client/delta/rich";
 import { nodeHost } from "slipstream-client/node";
 
 const { values: flags } = parseArgs({
@@ -30,7 +30,7 @@ const client = await createClient({
   servers: [flags.server],
   root: readFileSync(flags.root),
   poll: Number(flags.poll) * 1000,
-  delta,
+  delta: rich,
   hooks: {
     // What runs must be left, or the release wants to run at once.
     restart: (change) => restart(change.reason),

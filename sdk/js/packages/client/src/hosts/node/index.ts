@@ -1,12 +1,13 @@
 /// <reference types="node" />
 // Node as a host: a folder on disk, node:http, Node's own crypto.
-import { realpathSync } from "node:fs";
+import { readFileSync, realpathSync } from "node:fs";
 import * as path from "node:path";
+import type { Embedded } from "../../device/api.js";
 import { directoryLock, type Host } from "../../host.js";
 import { timerClock } from "../single.js";
 import type { Lack } from "../lacks.js";
 import { nodeCrypto } from "./crypto.js";
-import { NodeFiles } from "./files.js";
+import { codeOf, NodeFiles } from "./files.js";
 import { nodeHttp, type Agents } from "./http.js";
 import { nodeLocks } from "./locks.js";
 
@@ -36,6 +37,21 @@ export function nodeHost(options: NodeOptions): NodeHost {
     locks: nodeLocks(files.locate(""), async (name) => (name === directoryLock ? files.recover() : undefined)),
     pause: () => new Promise((done) => void setImmediate(done)),
   };
+}
+
+/**
+ * The release that ships with the program, as a folder: updates build on its files. Its signed manifest lies beside it as
+ * DIRECTORY.manifest.json; without one it counts as seq 0, and the first update comes whole.
+ */
+export function embeddedIn(directory: string): Embedded {
+  const location = realDirectory(directory), files = new NodeFiles(location);
+  const embedded: Embedded = { location, open: (name) => files.open(name) };
+  try {
+    embedded.manifest = readFileSync(`${path.resolve(directory)}.manifest.json`);
+  } catch (e) {
+    if (codeOf(e) !== "ENOENT") throw e;
+  }
+  return embedded;
 }
 
 /**
