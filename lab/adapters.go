@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	quickHostile    = 300 // requests drawn for each adapter
+	quickHostile    = 150 // requests drawn for each adapter
 	fullHostile     = 20_000
 	quickTokenKills = 2 // each with links that live on
 	fullTokenKills  = 60

@@ -36,7 +36,7 @@ func attacks() Proof {
 
 // protocol does the same through a program that speaks the protocol of docs/lab-protocol.md: our own, or env.Client.
 func protocol() Proof {
-	const some = 60
+	const some = 40
 	return Proof{
 		Name:  "protocol",
 		Claim: "the same attacks come to nothing on a client behind the protocol of the lab, which a client in any language may speak",
@@ -110,7 +110,7 @@ func told(out siege.Outcome, detail string) Result {
 
 // mutants leaves out one step of verification at a time, in clients that exist for nothing else.
 func mutants() Proof {
-	const some = 3
+	const some = 2
 	return Proof{
 		Name:  "mutants",
 		Claim: "without any one step of verification, at least one attack succeeds",

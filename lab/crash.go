@@ -157,7 +157,7 @@ func runCrashModel(ctx context.Context, env Env) (Result, error) {
 	s.bounds = crashfs.Bounds{Exhaustive: 100, Random: 8, Seed: env.Seed}
 	if env.Quick {
 		s.bounds = crashfs.Bounds{Exhaustive: 6, Recent: 5, Seed: env.Seed}
-		s.goOn, s.stride, s.mutants, s.again = 32, 4, 11, 200
+		s.goOn, s.stride, s.mutants, s.again = 32, 5, 13, 200
 	}
 	if err := s.expect(ctx); err != nil {
 		return Result{}, err
