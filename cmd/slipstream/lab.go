@@ -36,7 +36,7 @@ func newLabCommand(t *tool) *cobra.Command {
 		Use:   "lab",
 		Short: "Prove that nothing is lost, forged or bricked, and print one scoreboard",
 		Long: "Runs every proof against the real code: power cuts, kills, attacks, hostile bytes. The full run takes two hours,\n" +
-			"--quick between two and three minutes on two cores. A proof that cannot run here says why and counts as not run. The exit code is 1 when\n" +
+			"--quick less than two minutes on two cores. A proof that cannot run here says why and counts as not run. The exit code is 1 when\n" +
 			"anything is wrong. Proofs: " + strings.Join(names, ", ") + ".",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return t.runLab(c.Context(), f) },
