@@ -27,7 +27,7 @@ export interface Limits {
   rounds?: number;
   /** Longest wait before the second round, doubled with each; default 1000. */
   backoff?: number;
-  /** Bytes of tables that unpacking an update may hold; default 16 MiB. */
+  /** Bytes of tables and of bytecode that unpacking an update may hold; default 16 MiB. */
   memory?: number;
 }
 
