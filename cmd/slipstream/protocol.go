@@ -3,10 +3,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -52,6 +55,9 @@ func newProtocolEnable(t *tool) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := t.warnOfMissingChannels(c.Context(), server, app, raw); err != nil {
+				return err
+			}
 			return t.print(out, func(w io.Writer) {
 				fmt.Fprintf(w, "Protocol %s is on for app %s\n", args[0], app)
 				fmt.Fprint(w, pointClients(args[0], server.URL(), app))
@@ -62,6 +68,26 @@ func newProtocolEnable(t *tool) *cobra.Command {
 	c.Flags().StringVar(&options, "options", "", "JSON object of the protocol's own options")
 	t.serverFlags(c)
 	return c
+}
+
+// warnOfMissingChannels names the deployments that options give a key to and that are no channels: their clients get nothing.
+func (t *tool) warnOfMissingChannels(ctx context.Context, server *api.Client, app string, options json.RawMessage) error {
+	var o struct {
+		Deployments map[string]json.RawMessage `json:"deployments"`
+	}
+	if len(options) == 0 || json.Unmarshal(options, &o) != nil || len(o.Deployments) == 0 {
+		return nil
+	}
+	channels, err := server.Channels(ctx, app)
+	if err != nil {
+		return fmt.Errorf("list channels: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Deployments)) {
+		if !slices.ContainsFunc(channels, func(c api.Channel) bool { return c.Name == name }) {
+			t.warn([]string{"deployment " + name + " is no channel yet, so its clients get nothing: `slipstream channel create " + name + " --app " + app + "` makes it"})
+		}
+	}
+	return nil
 }
 
 // pointClients says what a protocol's clients are to ask, by the address that this command reached the server by.

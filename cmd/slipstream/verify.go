@@ -388,6 +388,9 @@ func (discard) Create(slipstream.File) (io.WriteCloser, error)   { return discar
 func (discard) Keep(slipstream.File, slipstream.File) error      { return nil }
 func (discard) Duplicate(slipstream.File, slipstream.File) error { return nil }
 
+// patchContainer is the format version of containers that need the contents of their base.
+const patchContainer = 2
+
 // container finds the manifests at hand that a container file belongs to and applies it to nowhere.
 func (v *verifier) container(ctx context.Context, path string) error {
 	if err := v.needRoot(); err != nil {
@@ -429,5 +432,12 @@ func (v *verifier) applyFile(ctx context.Context, path string, old, target *slip
 		return fmt.Errorf("open container: %w", err)
 	}
 	defer f.Close()
-	return delta.Apply(ctx, f, old, target, discard{})
+	err = delta.Apply(ctx, f, old, target, discard{})
+	var r *slipstream.Refusal
+	if head := make([]byte, 5); errors.As(err, &r) {
+		if _, failed := f.ReadAt(head, 0); failed == nil && head[4] == patchContainer {
+			return slipstream.Hint(err, "a patch needs the files that it is for: let `slipstream verify URL --deep` fetch both from the server")
+		}
+	}
+	return err
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -191,12 +193,42 @@ func (v *verifier) serverContainer(ctx context.Context, base string, m *slipstre
 		return err
 	}
 	defer body.Close()
-	if err := delta.Apply(ctx, body, old, m, discard{}); err != nil {
+	memory, _ := delta.MemoryOf(c.Codec)
+	contents := &served{verifier: v, ctx: ctx, base: base, known: map[slipstream.Digest][]byte{}}
+	limits := delta.ApplyLimits{Memory: memory, Decisions: delta.DecisionsOf(c.Codec)}
+	if err := delta.ApplyDelta(ctx, body, old, m, contents.open, discard{}, limits); err != nil {
 		v.refuse(what, err)
 		return nil
 	}
 	v.ok(what, "%d bytes as listed, gives the release", c.Size)
 	return nil
+}
+
+// served gives the files of a base as the server has them; each is read once and compared with its name.
+type served struct {
+	verifier *verifier
+	ctx      context.Context
+	base     string
+	known    map[slipstream.Digest][]byte
+}
+
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
+
+func (s *served) open(f slipstream.File) (delta.Content, error) {
+	raw, ok := s.known[f.SHA256]
+	if !ok {
+		var err error
+		if raw, err = s.verifier.get(s.ctx, s.base+"/v1/blobs/"+string(f.SHA256), f.Size); err != nil {
+			return nil, err
+		}
+		if slipstream.DigestOf(sha256.Sum256(raw)) != f.SHA256 {
+			return nil, slipstream.Refuse(slipstream.ReasonFileMismatch, f.Path, "the base's file is not served as it was signed")
+		}
+		s.known[f.SHA256] = raw
+	}
+	return inMemory{bytes.NewReader(raw)}, nil
 }
 
 // checkBytes downloads what should be size bytes of a hash, and reads at most one byte more.
