@@ -225,29 +225,18 @@ func operationID(method, path string) string {
 
 // authorize tells who sends r, or why the request must not go on.
 func (s *Server) authorize(r *http.Request, need auth.Action, app string) (auth.Principal, error) {
-	sender := r.RemoteAddr
-	if s.cfg.Sender != nil {
-		sender = s.cfg.Sender(r)
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.LoginTimeout)
 	defer cancel()
-	who, err := s.cfg.Tokens.Authenticate(ctx, r.Header.Get("Authorization"))
-	if errors.Is(err, auth.ErrUnauthorized) {
-		// Only failures are slowed down: a valid token works from an address that others share and misuse.
-		if wait := s.cfg.Limiter.Wait(sender); wait > 0 {
-			p := newProblem(http.StatusTooManyRequests, CodeTooMany, "too many failed logins from this address")
-			p.retryAfter = int(wait/time.Second) + 1
-			return auth.Principal{}, p
-		}
-		if r.Header.Get("Authorization") != "" {
-			s.cfg.Limiter.Failed(sender)
-		}
-		return who, err
+	login := auth.Login{Tokens: s.cfg.Tokens, Limiter: s.cfg.Limiter, Sender: s.cfg.Sender}
+	who, err := login.Who(ctx, r)
+	if slowed := new(auth.Slowed); errors.As(err, &slowed) {
+		p := newProblem(http.StatusTooManyRequests, CodeTooMany, err.Error())
+		p.retryAfter = int(slowed.Wait/time.Second) + 1
+		return who, p
 	}
 	if err != nil {
 		return who, err
 	}
-	s.cfg.Limiter.Succeeded(sender)
 	// Operations without an app in their path look at the token's scope themselves.
 	allowed := who.Role.May(need)
 	if app != "" {

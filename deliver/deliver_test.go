@@ -344,6 +344,20 @@ func TestWatchComesBack(t *testing.T) {
 	}
 }
 
+// TestWhoChangedSomethingWaitsItsOwnTime: a refresh that hangs in the store holds nobody else up.
+func TestWhoChangedSomethingWaitsItsOwnTime(t *testing.T) {
+	w := newWorld(t)
+	w.put("shop", "production", "any", 1, map[string]slipstream.PackageState{})
+	w.start()
+	w.server.refreshing <- struct{}{}
+	defer func() { <-w.server.refreshing }()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := w.server.Settle(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestWhoChangedSomethingSeesItAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.put("shop", "production", "any", 1, map[string]slipstream.PackageState{})

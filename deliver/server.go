@@ -112,7 +112,7 @@ func (c Config) withDefaults() Config {
 type Server struct {
 	cfg          Config
 	snapshot     atomic.Pointer[snapshot]
-	refreshing   sync.Mutex // one refresh at a time, so that no older snapshot follows a newer one
+	refreshing   chan struct{} // one refresh at a time, so that no older snapshot follows a newer one
 	stopping     atomic.Bool
 	cache        *cache
 	dictionaries *dictionaries
@@ -128,7 +128,7 @@ type Server struct {
 
 // New makes a Server. It answers 503 until Run has built the first snapshot.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg.withDefaults(), headers: newHeaders(), expired: map[string]bool{}}
+	s := &Server{cfg: cfg.withDefaults(), headers: newHeaders(), expired: map[string]bool{}, refreshing: make(chan struct{}, 1)}
 	s.quota = newQuota(s.cfg.ReportRate)
 	s.grantQuota = newQuota(s.cfg.GrantRate)
 	s.grantQueue = &grantQueue{timeout: s.cfg.StoreTimeout, take: func(ctx context.Context, batch []store.GrantRequest) ([]bool, error) {

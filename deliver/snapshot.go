@@ -78,8 +78,12 @@ type changes struct {
 func (s *Server) refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StoreTimeout)
 	defer cancel()
-	s.refreshing.Lock()
-	defer s.refreshing.Unlock()
+	select {
+	case s.refreshing <- struct{}{}:
+		defer func() { <-s.refreshing }()
+	case <-ctx.Done(): // whoever changed something waits for its own time, not for a store that hangs another one up
+		return fmt.Errorf("wait for another refresh: %w", ctx.Err())
+	}
 	last := s.snapshot.Load()
 	if last == nil {
 		last = &snapshot{}

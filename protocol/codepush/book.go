@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,7 +39,7 @@ type Book struct {
 	log      *slog.Logger
 	current  atomic.Pointer[edition]
 	wake     chan struct{}
-	loading  sync.Mutex         // one look at the store at a time, so that no older edition follows a newer one
+	loading  chan struct{}      // one look at the store at a time, so that no older edition follows a newer one
 	failed   map[pair]time.Time // differences that are not worth having or could not be made, and when to try again
 	verified map[[sha256.Size]byte]bool
 }
@@ -53,7 +52,7 @@ func NewBook(st store.Store, blobs blob.Store, clock func() time.Time, log *slog
 	if clock == nil {
 		clock = time.Now
 	}
-	b := &Book{store: st, blobs: blobs, clock: clock, log: log.With("protocol", Name), wake: make(chan struct{}, 1), failed: map[pair]time.Time{},
+	b := &Book{store: st, blobs: blobs, clock: clock, log: log.With("protocol", Name), wake: make(chan struct{}, 1), loading: make(chan struct{}, 1), failed: map[pair]time.Time{},
 		verified: map[[sha256.Size]byte]bool{}}
 	b.current.Store(&edition{})
 	return b
@@ -199,8 +198,12 @@ func (b *Book) Settle(ctx context.Context) error {
 
 // load swaps a new edition in and gives the differences that are not there yet.
 func (b *Book) load(ctx context.Context) ([]wanted, error) {
-	b.loading.Lock()
-	defer b.loading.Unlock()
+	select {
+	case b.loading <- struct{}{}:
+		defer func() { <-b.loading }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for another look at the store: %w", ctx.Err())
+	}
 	var r *reading
 	read := func(tx store.Tx) (err error) {
 		r = &reading{book: b, ctx: ctx, tx: tx, now: b.clock()}

@@ -68,9 +68,6 @@ func New(cfg Config) *Server {
 	if cfg.Limiter == nil {
 		cfg.Limiter = auth.NewLimiter(cfg.Clock)
 	}
-	if cfg.Sender == nil {
-		cfg.Sender = func(r *http.Request) string { return r.RemoteAddr }
-	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
@@ -203,25 +200,21 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, need auth.Action,
 	s.write(w, a)
 }
 
-// authorize finds out who asks, and about which app. Only failures are slowed down, by the address they come from.
+// authorize finds out who asks, and about which app.
 func (s *Server) authorize(c *call, need auth.Action) (status int, wait time.Duration, err error) {
-	sender := s.cfg.Sender(c.Request)
 	ctx, cancel := context.WithTimeout(c.ctx, loginTimeout)
 	defer cancel()
-	c.who, err = s.cfg.Tokens.Authenticate(ctx, c.Header.Get("Authorization"))
-	if errors.Is(err, auth.ErrUnauthorized) {
-		if wait := s.cfg.Limiter.Wait(sender); wait > 0 {
-			return http.StatusTooManyRequests, wait, errors.New("too many failed logins from this address")
+	login := auth.Login{Tokens: s.cfg.Tokens, Limiter: s.cfg.Limiter, Sender: s.cfg.Sender}
+	if c.who, err = login.Who(ctx, c.Request); err != nil {
+		slowed := new(auth.Slowed)
+		switch {
+		case errors.As(err, &slowed):
+			return http.StatusTooManyRequests, slowed.Wait, err
+		case errors.Is(err, auth.ErrUnauthorized):
+			return http.StatusUnauthorized, 0, err
 		}
-		if c.Header.Get("Authorization") != "" {
-			s.cfg.Limiter.Failed(sender)
-		}
-		return http.StatusUnauthorized, 0, err
-	}
-	if err != nil {
 		return 0, 0, err
 	}
-	s.cfg.Limiter.Succeeded(sender)
 	allowed := c.who.Role.May(need)
 	if said := c.PathValue("app"); said != "" {
 		c.app, err = s.appName(ctx, said)
