@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -90,6 +91,9 @@ func newChannelCreate(t *tool) *cobra.Command {
 			}
 			n.Name, n.Timing = args[0], f.timing(c, rollout.Timing{})
 			ch, err := server.CreateChannel(c.Context(), a.app, n)
+			if errors.Is(err, slipstream.ErrConflict) {
+				return slipstream.Hint(fmt.Errorf("channel %s of %s exists already: %w", n.Name, a.app, slipstream.ErrConflict), "`slipstream channel set %s` changes it", n.Name)
+			}
 			if err != nil {
 				return fmt.Errorf("create channel: %w", err)
 			}
