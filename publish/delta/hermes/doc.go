@@ -14,5 +14,5 @@
 // reader of a patch, who has the old file, can undo it for the new one. What a version of the bytecode looks like is data
 // (see versions.go); of an instruction that the data does not know, nothing behind it in the same function is rewritten.
 // The versions are 89, 90, 94 and 96, what React Native 0.70 to 0.83 comes with, and 98 and 99, what the newer engine of
-// 0.84 and later writes. Programs of the newer ones are rewritten, but Same does not compare them.
+// 0.84 and later writes. Same compares programs of all of them, as far as their instructions are known.
 package hermes

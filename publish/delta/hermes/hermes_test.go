@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -201,63 +200,6 @@ func TestHashIsThatOfTheEngine(t *testing.T) {
 		}
 		if got := (&layout{}).hashOf(held([]byte(content)), textPlace{0, uint32(len(content))<<1 | wide}); got != want {
 			t.Errorf("hash of %q is %#x, want %#x", content, got, want)
-		}
-	}
-}
-
-// Files of the newer engine are rewritten, but whether two are one program is not known: then they are not.
-func TestProgramsOfRecentVersionsAreNotTakenForTheSame(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{"one-98.hbc", "one-99.hbc"} {
-		b := file(t, name)
-		if _, ok := Known(b); !ok {
-			t.Errorf("%s is not known", name)
-		}
-		if err := Same(b, b); !errors.Is(err, errNotCompared) {
-			t.Errorf("%s: %v", name, err)
-		}
-		if share, ok := ShortNames(b); ok {
-			t.Errorf("%s: %v of its names are short", name, share)
-		}
-	}
-}
-
-// A compile with a base gives other bytes of the same program.
-func TestTheSameProgramIsKnownInOtherBytes(t *testing.T) {
-	t.Parallel()
-	plain, based := file(t, "two.hbc"), file(t, "two-based.hbc")
-	if bytes.Equal(plain, based) {
-		t.Fatal("the two files are one")
-	}
-	if err := Same(plain, based); err != nil {
-		t.Errorf("they are not the same: %v", err)
-	}
-	one := file(t, "one.hbc")
-	if err := Same(plain, one); err == nil {
-		t.Error("another program is the same")
-	}
-	if err := Same(plain, file(t, "debug.hbc")); err == nil {
-		t.Error("another way of compiling is the same")
-	}
-	if err := Same(plain, []byte("text")); err == nil {
-		t.Error("text is a program")
-	}
-	l, err := read(based)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Anything that the program does, or says, makes it another one.
-	for name, s := range map[string]span{"instructions": {l.code.at, 4000}, "literals": {l.arrays.at, l.values.end() - l.arrays.at}, "texts": l.storage} {
-		missed := 0
-		for at := s.at; at < s.end(); at += 7 {
-			b := bytes.Clone(based)
-			b[at] ^= 0x10
-			if Same(plain, b) == nil {
-				missed++
-			}
-		}
-		if missed*50 > s.size/7 { // bytes that fill up, and texts of names of files
-			t.Errorf("%s: %d changes of %d go unseen", name, missed, s.size/7)
 		}
 	}
 }

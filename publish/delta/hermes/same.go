@@ -3,7 +3,6 @@ package hermes
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,6 +35,9 @@ func Same(a, b []byte) error {
 	if x.number(36, 4) != y.number(36, 4) || !bytes.Equal(fixed(x), fixed(y)) {
 		return fmt.Errorf("the first function, the big integers or the modules differ")
 	}
+	if !slices.Equal(x.sourcesOf(), y.sourcesOf()) {
+		return fmt.Errorf("the sources that functions tell of themselves differ")
+	}
 	for i := range x.functions {
 		if err := sameFunction(x, y, i); err != nil {
 			return fmt.Errorf("function %d: %w", i, err)
@@ -56,8 +58,21 @@ func openProgram(file []byte) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.version.recent {
+		l.version = comparedVersion(binary.LittleEndian.Uint32(file[8:]))
+	}
 	texts, err := l.texts(file)
 	return &program{newRewriter(l, held(file), nil), file, texts}, err
+}
+
+// sourcesOf gives which functions say what their source is, and what they say.
+func (p *program) sourcesOf() []string {
+	var out []string
+	for at := p.sources.at; at < p.sources.end(); at += 8 {
+		t := p.text(p.number(at+4, 4))
+		out = append(out, fmt.Sprintf("%d %t %q", p.number(at, 4), t.wide, t.bytes))
+	}
+	return out
 }
 
 func (p *program) part(s span) []byte { return p.b[s.at:s.end()] }
@@ -82,38 +97,67 @@ func (p *program) text(id uint32) text {
 	return text{false, fmt.Append(nil, "no string ", id)}
 }
 
-var errNotCompared = errors.New("programs of bytecode from version 98 on cannot be compared")
-
 // details are a function's header, wherever it stands.
 type details struct {
-	body                     span
-	params, frame, env, info uint32
-	caches                   [2]byte
-	flags                    byte
-	name                     text
+	body span
+	info uint32 // where handlers of exceptions are, from the next multiple of 4 on
+	name text
+	frame
+}
+
+// frame is what the same function has in every compile.
+type frame struct {
+	params, depth, size, environment uint32
+	numbers, others                  uint32 // registers that hold no pointers
+	caches                           uint32
+	flags                            byte
 }
 
 func (p *program) details(i int) (d details, err error) {
-	if p.version.recent {
-		return d, errNotCompared
-	}
 	f := p.function(i)
-	w := f.words
-	d = details{span{int(w[0] & offsetBits), int(p.codeSize(f))}, w[0] >> 25, w[2] >> 25, w[3] & 255, w[2] & offsetBits,
-		[2]byte{byte(w[3] >> 8), byte(w[3] >> 16)}, byte(w[3]>>24) &^ (flagLarge >> 24), p.text(w[1] >> 15)}
-	if p.large(f) {
+	switch {
+	case p.large(f):
 		at := p.largeAt(f)
-		if at < 0 {
+		if at < 0 || p.version.recent && at+largeRecent > p.code.end() {
 			return d, ErrUnknown
 		}
-		n := func(k int) uint32 { return p.number(at+4*k, 4) }
-		last := p.b[at+28:]
-		d = details{span{int(n(0)), int(n(2))}, n(1), n(5), n(6), uint32(at + largeHeader), [2]byte{last[0], last[1]}, last[2] &^ (flagLarge >> 24), p.text(n(3))}
+		d = p.largeDetails(at)
+	case p.version.recent:
+		w := f.words
+		d = details{body: span{int(w[0] & offsetBits), int(p.codeSize(f))}, name: p.text(w[1] >> 14 & 255), frame: frame{params: w[0] >> 25 & 31,
+			depth: w[0] >> 30, size: w[2] & 255, numbers: w[1] >> 22 & 31, others: w[1] >> 27, caches: w[2] >> 8 & 0xFFFF, flags: byte(w[2] >> 24)}}
+	default:
+		w := f.words
+		d = details{span{int(w[0] & offsetBits), int(p.codeSize(f))}, w[2] & offsetBits, p.text(w[1] >> 15), frame{params: w[0] >> 25,
+			size: w[2] >> 25, environment: w[3] & 255, caches: w[3] >> 8 & 0xFFFF, flags: byte(w[3] >> 24)}}
 	}
+	d.flags &^= flagLarge >> 24
 	if d.body.at < p.code.at || d.body.at > p.code.end() || d.body.size > p.code.end()-d.body.at {
 		return d, ErrUnknown
 	}
 	return d, nil
+}
+
+// largeRecent is how many bytes a large header has at most.
+const largeRecent = 40
+
+// largeDetails reads a large header: numbers of 4 bytes, then a byte for each cache and one for flags, behind which the
+// handlers of exceptions are.
+func (p *program) largeDetails(at int) details {
+	n := func(k int) uint32 { return p.number(at+4*k, 4) }
+	if !p.version.recent {
+		last := p.b[at+28:]
+		return details{span{int(n(0)), int(n(2))}, uint32(at + largeHeader), p.text(n(3)), frame{params: n(1), size: n(5), environment: n(6),
+			caches: uint32(last[0]) | uint32(last[1])<<8, flags: last[2]}}
+	}
+	d := details{body: span{int(n(0)), int(n(3))}, name: p.text(n(4)), frame: frame{params: n(1), depth: n(2), numbers: n(5), others: n(6), size: n(7), caches: n(8)}}
+	flags := at + 36
+	if p.version.caches == 3 {
+		flags = at + 35
+		d.caches &= 1<<24 - 1
+	}
+	d.flags, d.info = p.b[flags], uint32(flags+1)
+	return d
 }
 
 func sameFunction(x, y *program, i int) error {
@@ -125,7 +169,7 @@ func sameFunction(x, y *program, i int) error {
 	if err != nil {
 		return err
 	}
-	if !a.name.equal(b.name) || a.params != b.params || a.frame != b.frame || a.env != b.env || a.flags != b.flags || a.caches != b.caches {
+	if !a.name.equal(b.name) || a.frame != b.frame {
 		return fmt.Errorf("%q and %q have other frames or flags", a.name.bytes, b.name.bytes)
 	}
 	p, err := x.list(a.body)
@@ -224,6 +268,11 @@ func sameInstruction(x, y *program, p, q *listing, k int) error {
 			same = p.leadsTo(a, u, from[i].width) == q.leadsTo(b, v, to[i].width)
 		case jumpTableAt:
 			same = sameTable(x, y, p, q, a, b, u, v)
+		case shapeID:
+			same = x.shapeSize(u) == y.shapeSize(v) && slices.Equal(x.keysOf(u), y.keysOf(v))
+			count = x.shapeSize(u)
+		case casesAt:
+			same = sameCases(x, y, p, q, place{a, at}, place{b, bt})
 		case keysAt, valuesAt, arrayAt:
 			same = slices.Equal(x.content(from[i].kind, u, count), y.content(from[i].kind, v, count))
 		}
@@ -267,8 +316,48 @@ func sameTable(x, y *program, p, q *listing, a, b int, u, v uint32) bool {
 	return true
 }
 
+// place is an instruction and where its operand is.
+type place struct{ code, operand int }
+
+// cases gives the strings that a switch tells apart, each with the number of the instruction that it leads to.
+func (p *program) cases(l *listing, at place) ([]string, bool) {
+	const counted = 8 // bytes behind the operand: the place where others go, then how many strings there are
+	table := (at.code + int(p.number(at.operand, 4)) + 3) &^ 3
+	n := int(p.number(at.operand+counted, 4))
+	if table < p.code.at || n > p.code.size/8 || table+8*n > p.code.end() {
+		return nil, false
+	}
+	out := make([]string, n)
+	for k := range out {
+		t, leads := p.text(p.number(table+8*k, 4)), l.leadsTo(at.code, p.number(table+8*k+4, 4), 4)
+		out[k] = fmt.Sprintf("string %t %q to %d", t.wide, t.bytes, leads)
+	}
+	return out, true
+}
+
+// sameCases compares switches over strings. Their tables are sorted by the numbers of the strings.
+func sameCases(x, y *program, p, q *listing, a, b place) bool {
+	from, ok := x.cases(p, a)
+	to, ok2 := y.cases(q, b)
+	slices.Sort(from)
+	slices.Sort(to)
+	return ok && ok2 && slices.Equal(from, to)
+}
+
+// keysOf gives the names that the objects of a shape have.
+func (p *program) keysOf(shape uint32) []string {
+	if int64(shape) >= int64(p.shapes.size/8) {
+		return []string{fmt.Sprint("no shape ", shape)}
+	}
+	at := p.shapes.at + 8*int(shape)
+	return p.content(keysAt, p.number(at, 4), p.number(at+4, 4))
+}
+
 // content gives the literals of a run, strings by their content.
 func (p *program) content(kind byte, place, count uint32) []string {
+	if count == 0 {
+		return nil
+	}
 	p.runs = newSorter(nil)
 	p.note(kind, place, count)
 	if len(p.runs.held) == 0 {
@@ -276,9 +365,9 @@ func (p *program) content(kind byte, place, count uint32) []string {
 	}
 	var out []string
 	p.walk(p.runOf(p.runs.held[0]), len(p.b), func(at, size int, kind byte) {
-		switch kind {
-		case group:
-		case longString, shortString, byteString:
+		switch {
+		case kind == group:
+		case kind >= longString && kind <= byteString && size > 0:
 			t := p.text(p.number(at, byte(size)))
 			out = append(out, fmt.Sprintf("string %t %q", t.wide, t.bytes))
 		default:

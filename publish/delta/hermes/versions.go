@@ -38,6 +38,7 @@ type version struct {
 	named    [256]byte     // where the one string is, of 2 bytes, that some have and nothing else to care for; else 0
 	fixed    [256]byte     // length of those that have nothing but strings to care for, or not even these; else 0
 	recent   bool          // the file is laid out as from 98 on
+	caches   int           // bytes for caches in a large header of such a file
 }
 
 // placed is an operand and where it is in its instruction.

@@ -2,9 +2,16 @@ package hermes
 
 // recentVersion gives the description of 98 and 99, which the engine's second generation writes. Its files differ in more
 // than instructions: a function header has 12 bytes, and objects are built from a table of shapes.
-func recentVersion(n uint32) *version {
-	v := parseVersion(instructions98)
+func recentVersion(n uint32) *version { return recentWith(n, "") }
+
+// comparedVersion is recentVersion with the instructions that are known only where programs are compared.
+func comparedVersion(n uint32) *version { return recentWith(n, compared98) }
+
+func recentWith(n uint32, more string) *version {
+	v := parseVersion(instructions98 + more)
+	v.caches = 4
 	if n == 99 {
+		v.caches = 3
 		v.without(15).with(4)
 		v.with(157)
 		v.names[157], v.length[157], v.operands[157] = "ToUint32", 3, []operand{{plain, 1}, {plain, 1}}
@@ -201,4 +208,15 @@ const instructions98 = `
 213 JStrictNotEqual t1 1 1
 214 JStrictNotEqualLong t4 1 1
 215 JmpBuiltinIs t1 1 1
+`
+
+// compared98 are more instructions of version 98. Rewriting does without them for ever: with them a file that has any would
+// have another rewritten form than the one that patches were made of.
+const compared98 = `15 CacheNewObject 1 1 o4 1
+70 GetByIdLong 1 1 1 s4
+73 TryGetByIdLong 1 1 1 s4
+81 TryPutByIdStrictLong 1 1 1 s4
+87 DefineOwnByIdLong 1 1 1 s4
+145 LoadConstStringLongIndex 1 s4
+206 JNotGreaterEqualLong t4 1 1
 `
