@@ -15,6 +15,22 @@ export class Memory {
   readonly past = new Uint8Array(1 << memoryBits);
   /** What it changed to. */
   readonly is = new Uint8Array(1 << memoryBits);
+  /** At how many of them something changed among the last eight times. */
+  marked = 0;
+
+  same(k: number): void {
+    const past = this.past[k];
+    if (past === 0) return;
+    this.past[k] = past << 1;
+    if (this.past[k] === 0) this.marked--;
+  }
+
+  changed(k: number, op: number, to: number): void {
+    if (this.past[k] === 0) this.marked++;
+    this.past[k] = (this.past[k] << 1) | 1;
+    this.is[k] = to;
+    this.when[k] = op;
+  }
 }
 
 /** 1 for letters, digits, _, $ and all from 128 on. */
@@ -71,6 +87,11 @@ export class Tracker {
   /** Counts the places from op on, n at most, that have no past. They are quiet, and passing them changes nothing. */
   cold(v: Uint8Array, o: number, op: number, n: number): number {
     if (n <= 0 || op < this.hotTo) return 0;
+    if (this.words.marked === 0) {
+      n = this.triples.marked === 0 ? n : this.coldTriples(v, o, n);
+      this.pass(v, o, op, n);
+      return n;
+    }
     const words = this.words.past, triples = this.triples.past;
     let near = (v[o - 1] << 8) | (v[o] << 16);
     for (let k = 0; k < n;) {
@@ -93,14 +114,35 @@ export class Tracker {
     return n;
   }
 
+  /** cold where no word has a past. */
+  private coldTriples(v: Uint8Array, o: number, n: number): number {
+    const triples = this.triples.past;
+    let near = (v[o - 1] << 8) | (v[o] << 16);
+    for (let k = 0; k < n; k++) {
+      near = (near >>> 8) | (v[o + k + 1] << 16);
+      if (triples[Math.imul(near, golden) >>> shift] !== 0) return k;
+    }
+    return n;
+  }
+
+  /** Moves over n places. Where a long word is cut depends on where it was entered. */
+  private pass(v: Uint8Array, o: number, op: number, n: number): void {
+    if (wordBytes[v[o + n]] === 0) return;
+    let k = n;
+    while (k > 0 && wordBytes[v[o + k - 1]] !== 0) k--;
+    for (; k < n; k = this.tokenEnd - op) {
+      if (op + k >= this.tokenEnd || op + k < this.tokenAt) this.enter(v, o + k, op + k);
+    }
+  }
+
   same(): void {
-    this.triples.past[this.triple] <<= 1;
-    if (this.token !== 0) this.words.past[this.word] <<= 1;
+    this.triples.same(this.triple);
+    if (this.token !== 0) this.words.same(this.word);
   }
 
   changed(op: number, to: number): void {
-    remember(this.triples, this.triple, op, to);
-    remember(this.words, this.word, op, to);
+    this.triples.changed(this.triple, op, to);
+    this.words.changed(this.word, op, to);
     this.hotTo = op + 1 + afterChange;
   }
 
@@ -109,10 +151,4 @@ export class Tracker {
     this.tokenEnd = -1;
     this.placed = 0;
   }
-}
-
-function remember(m: Memory, k: number, op: number, to: number): void {
-  m.past[k] = (m.past[k] << 1) | 1;
-  m.is[k] = to;
-  m.when[k] = op;
 }
