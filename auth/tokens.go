@@ -77,6 +77,12 @@ func (t *Tokens) Reserve(ctx context.Context, by, prefix string, s Spec) (store.
 	return k, err
 }
 
+// Redeem puts a token with a secret in the place of a reserved one, in one step: the same name, role and scope, whatever
+// fails. slipstream.ErrNotFound says that the reserved one is gone.
+func (t *Tokens) Redeem(ctx context.Context, by string, reserved store.Token, expires time.Time) (store.Token, string, error) {
+	return t.instead(ctx, by, "t", reserved.ID, Spec{Name: reserved.Name, Role: Role(reserved.Role), App: reserved.App, Expires: expires})
+}
+
 // Change gives a token another name or end; a zero time is none.
 func (t *Tokens) Change(ctx context.Context, by, id, name string, expires time.Time) (store.Token, error) {
 	if err := slipstream.CheckName("token", name); err != nil {
@@ -118,6 +124,11 @@ func (t *Tokens) Change(ctx context.Context, by, id, name string, expires time.T
 }
 
 func (t *Tokens) create(ctx context.Context, by, prefix string, s Spec) (store.Token, string, error) {
+	return t.instead(ctx, by, prefix, "", s)
+}
+
+// instead makes a token and takes the one with the id former away, "" for none.
+func (t *Tokens) instead(ctx context.Context, by, prefix, former string, s Spec) (store.Token, string, error) {
 	if _, err := ParseRole(string(s.Role)); err != nil {
 		return store.Token{}, "", err
 	}
@@ -135,24 +146,24 @@ func (t *Tokens) create(ctx context.Context, by, prefix string, s Spec) (store.T
 	if err != nil {
 		return store.Token{}, "", err
 	}
-	return t.put(ctx, by, store.Token{ID: prefix + id, Name: s.Name, Role: string(s.Role), App: s.App, Created: now, Expires: s.Expires}, false)
+	return t.put(ctx, by, store.Token{ID: prefix + id, Name: s.Name, Role: string(s.Role), App: s.App, Created: now, Expires: s.Expires}, former)
 }
 
 // Reissue makes an owner's token with a fixed id and takes the former one of that id away: the token that `serve`
 // leaves for the command on its own machine.
 func (t *Tokens) Reissue(ctx context.Context, id, name string) (string, error) {
-	_, secret, err := t.put(ctx, nameSystem, store.Token{ID: id, Name: name, Role: string(Owner), Created: t.clock()}, true)
+	_, secret, err := t.put(ctx, nameSystem, store.Token{ID: id, Name: name, Role: string(Owner), Created: t.clock()}, id)
 	return secret, err
 }
 
-func (t *Tokens) put(ctx context.Context, by string, k store.Token, replace bool) (store.Token, string, error) {
+func (t *Tokens) put(ctx context.Context, by string, k store.Token, former string) (store.Token, string, error) {
 	random, err := t.random(secretBytes)
 	if err != nil {
 		return store.Token{}, "", err
 	}
-	secret := Prefix + random
+	secret, again := Prefix+random, former == k.ID
 	k.Hash = sha256.Sum256([]byte(secret))
-	detail, err := json.Marshal(map[string]any{"name": k.Name, "role": k.Role, "scope": k.App, "reissued": replace})
+	detail, err := json.Marshal(map[string]any{"name": k.Name, "role": k.Role, "scope": k.App, "reissued": again})
 	if err != nil {
 		return store.Token{}, "", err
 	}
@@ -162,13 +173,13 @@ func (t *Tokens) put(ctx context.Context, by string, k store.Token, replace bool
 				return err
 			}
 		}
-		if !replace {
-			if err := free(ctx, tx, k.Name); err != nil {
+		if former != "" {
+			if err := tx.Tokens().Delete(ctx, former); err != nil && !(again && errors.Is(err, slipstream.ErrNotFound)) {
 				return err
 			}
 		}
-		if replace {
-			if err := tx.Tokens().Delete(ctx, k.ID); err != nil && !errors.Is(err, slipstream.ErrNotFound) {
+		if !again {
+			if err := free(ctx, tx, k.Name); err != nil {
 				return err
 			}
 		}

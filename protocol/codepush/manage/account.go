@@ -130,15 +130,18 @@ func (s *Server) addKey(c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	spec := auth.Spec{Name: tokenName(in.FriendlyName), Role: c.who.Role, App: c.who.App, Expires: expires}
-	// The key of a collaborator who has none yet is for that app and role.
-	if k, err := s.token(c, in.FriendlyName); err == nil && strings.HasPrefix(k.ID, reserved) {
-		spec.Role, spec.App = auth.Role(k.Role), k.App
-		if err := s.cfg.Tokens.Revoke(c.ctx, c.who.Name, k.ID, func(store.Token) error { return nil }); err != nil {
-			return answer{}, err
-		}
+	k, err := s.token(c, in.FriendlyName)
+	if err != nil && !errors.Is(err, slipstream.ErrNotFound) {
+		return answer{}, err
 	}
-	k, secret, err := s.cfg.Tokens.Create(c.ctx, c.who.Name, spec)
+	var secret string
+	if err == nil && strings.HasPrefix(k.ID, reserved) {
+		// The key of a collaborator who has none yet is for that app and role. Were it taken away first and made then, one that
+		// failed in between would leave the next with all that the caller may do.
+		k, secret, err = s.cfg.Tokens.Redeem(c.ctx, c.who.Name, k, expires)
+	} else {
+		k, secret, err = s.cfg.Tokens.Create(c.ctx, c.who.Name, auth.Spec{Name: tokenName(in.FriendlyName), Role: c.who.Role, App: c.who.App, Expires: expires})
+	}
 	if err != nil {
 		return answer{}, err
 	}
