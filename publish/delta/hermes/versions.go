@@ -259,6 +259,7 @@ const instructions96 = `
 148 JmpUndefined t1 1
 149 JmpUndefinedLong t4 1
 150 SaveGenerator t1
+151 SaveGeneratorLong t4
 152 JLess t1 1 1
 153 JLessLong t4 1 1
 154 JNotLess t1 1 1
@@ -287,6 +288,7 @@ const instructions96 = `
 177 JGreaterEqualLong t4 1 1
 178 JNotGreaterEqual t1 1 1
 179 JNotGreaterEqualLong t4 1 1
+180 JGreaterEqualN t1 1 1
 181 JGreaterEqualNLong t4 1 1
 182 JNotGreaterEqualN t1 1 1
 183 JNotGreaterEqualNLong t4 1 1
