@@ -74,8 +74,13 @@ func report(w io.Writer, err error) int {
 	if errors.As(err, &code) {
 		return int(code)
 	}
-	fmt.Fprintln(w, "Error:", strings.TrimSuffix(err.Error(), ": "+slipstream.ErrConflict.Error())) // the text before it says more
-	if hint := slipstream.HintOf(err); hint != "" {
+	text := err.Error()
+	hint := slipstream.HintOf(err)
+	if hint != "" {
+		text = strings.TrimSuffix(text, ": "+slipstream.ErrConflict.Error()) // the hint says more
+	}
+	fmt.Fprintln(w, "Error:", text)
+	if hint != "" {
 		fmt.Fprintln(w, "Try:", hint)
 	}
 	var usage usageError
