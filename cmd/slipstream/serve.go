@@ -234,10 +234,7 @@ func (t *tool) serve(ctx context.Context, cfg serveConfig) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	out := serving{URL: s.URL(), BaseURL: cfg.baseURL, Metrics: s.metrics, Data: cfg.data, Server: s.saved}
-	next, err := firstSteps(ctx, s, cfg)
-	if err != nil {
-		return err
-	}
+	next := firstSteps(ctx, s, cfg)
 	err = t.print(out, func(w io.Writer) {
 		fmt.Fprintf(w, "Slipstream %s serves %s\n", version, s.URL())
 		if cfg.baseURL != "" {
@@ -272,21 +269,18 @@ func (c *serveConfig) kept() []string {
 	return []string{"database  " + database, "bytes     " + blobs, "secret    " + c.secret + " (keep a copy; every node needs the same)"}
 }
 
-// firstSteps is what to do with a server that has no app yet, else "".
-func firstSteps(ctx context.Context, s *runningServer, cfg serveConfig) (string, error) {
+// firstSteps is what to do with a server that has no app yet, else "". It is advice: one that cannot be had, because the
+// server was just asked to stop or its database is away, is no reason to end otherwise than in order.
+func firstSteps(ctx context.Context, s *runningServer, cfg serveConfig) string {
 	admin, err := api.NewClient(s.URL(), s.Token(), nil)
 	if err != nil {
-		return "", err
+		return ""
 	}
-	apps, err := admin.Apps(ctx)
-	if err != nil {
-		return "", fmt.Errorf("look for apps: %w", err)
-	}
-	if len(apps) > 0 {
-		return "", nil
+	if apps, err := admin.Apps(ctx); err != nil || len(apps) > 0 {
+		return ""
 	}
 	return fmt.Sprintf("\nNext, in another terminal:\n  slipstream app create shop\n  slipstream publish ./dist --app shop --version 1.0.0\n"+
-		"  slipstream run --server %s --app shop --dir ./device -- node {dir}/server.js\n", first(cfg.baseURL, s.URL())), nil
+		"  slipstream run --server %s --app shop --dir ./device -- node {dir}/server.js\n", first(cfg.baseURL, s.URL()))
 }
 
 // listen takes the address, or says who else may have it.

@@ -227,6 +227,23 @@ func TestServeEndsWhenItsContextDoes(t *testing.T) {
 	}
 }
 
+func TestAdviceThatCannotBeHadIsLeftOut(t *testing.T) {
+	tool := testTool(t)
+	cfg, err := tool.serveConfig(serveFlags{data: t.TempDir(), listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startTestServer(t, tool, serveFlags{data: t.TempDir()})
+	if said := firstSteps(t.Context(), s, cfg); !strings.Contains(said, "slipstream app create") {
+		t.Errorf("a server without apps says %q", said)
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	if said := firstSteps(stopped, s, cfg); said != "" {
+		t.Errorf("a server that was asked to stop says %q", said)
+	}
+}
+
 func TestTheSurfacesShareOneServer(t *testing.T) {
 	tool := testTool(t)
 	s := startTestServer(t, tool, serveFlags{data: t.TempDir()})
