@@ -19,6 +19,7 @@ const cases: Record<string, { html: Site["files"][string]; rules?: object; query
   "a style that is not there": { html: page('<link rel="stylesheet" href="/none.css">'), want: ["crashed", "/none.css could not be loaded"] },
   "a long error is cut": { html: page("<script>throw new Error('x'.repeat(9000))</script>"), want: ["crashed", /^Uncaught Error: x{484}$/] },
   "a stranger's script is no fault of the release": { html: page('<script src="http://localhost:1/ads.js"></script>'), want: ["confirmed", ""] },
+  "nor one whose address begins like the page's": { html: page("<script>dispatchEvent(new ErrorEvent('error', { message: 'theirs', filename: location.origin + '0.example/ads.js' }))</script>"), want: ["confirmed", ""] },
   "a layout that takes two frames is none": { html: page("<script>dispatchEvent(new ErrorEvent('error', { message: 'ResizeObserver loop completed with undelivered notifications.', filename: location.href }))</script>"), want: ["confirmed", ""] },
   "a white page hangs": { html: page("<script>document.title = 'x'</script>", "<div> </div>"), rules: { watchdog: 1500 }, want: ["hung", "the page showed nothing within 1500 ms"] },
   "a page that never comes hangs": { html: () => undefined, rules: { watchdog: 1500 }, want: ["hung", "the page did not load within 1500 ms"] },

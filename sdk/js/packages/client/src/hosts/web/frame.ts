@@ -174,7 +174,7 @@ function failure(e: FrameEvent, origin: string): string | undefined {
   }
   const text = String(e.message ?? "");
   // Browsers say this of a layout that takes more than one frame. Scripts of other origins fail without saying how.
-  if (text.startsWith("ResizeObserver loop") || !String(e.filename ?? "").startsWith(origin)) return undefined;
+  if (text.startsWith("ResizeObserver loop") || !String(e.filename ?? "").startsWith(origin + "/")) return undefined;
   return `${text} (${near(String(e.filename), origin)}:${String(e.lineno)})`;
 }
 
