@@ -1,13 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/slipstream-ota/slipstream"
 )
 
 // listed is one line of the tables below. A new command is one file and one line.
@@ -69,20 +66,6 @@ func makeAll(t *tool, table []listed) []*cobra.Command {
 	out := make([]*cobra.Command, 0, len(table))
 	for _, c := range table {
 		out = append(out, c.make(t))
-	}
-	return out
-}
-
-// elsewhere stands in for commands that this build does not have, so that asking for one tells which build does.
-func elsewhere(names []string) []listed {
-	var out []listed
-	for _, name := range names {
-		out = append(out, listed{name, func(*tool) *cobra.Command {
-			return &cobra.Command{Use: name, Hidden: true, DisableFlagParsing: true, RunE: func(c *cobra.Command, _ []string) error {
-				return usageError{slipstream.Hint(fmt.Errorf("%q is not in this program, which is the device build", c.CommandPath()),
-					"run it with the full build: `make build`, or go build ./cmd/slipstream without -tags device")}
-			}}
-		}})
 	}
 	return out
 }
