@@ -378,7 +378,8 @@ func TestRunOnUpdate(t *testing.T) {
 	t.Run("ask-child lets it choose", func(t *testing.T) {
 		t.Parallel()
 		s := newSession(t, func(f *runFlags) { f.onUpdate = onUpdateAsk })
-		s.server.publish("1.0.0", "trap 'echo asked; sleep 0.2; exit 0' HUP; echo one; while true; do sleep 0.05; done")
+		// A shell that starts one command after the other may miss a signal between two of them.
+		s.server.publish("1.0.0", "trap 'echo asked; sleep 0.2; exit 0' HUP; echo one; sleep 60 & wait")
 		s.script()
 		s.sees("release 1.0.0 confirmed")
 		s.server.publish("1.1.0", "echo two; exec sleep 60")

@@ -119,6 +119,7 @@ func (d *Device) Check(ctx context.Context) (Answer, error) {
 		return Answer{}, fmt.Errorf("ask for a patch: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header["Idempotency-Key"] = nil // not sent: net/http asks once more when a connection that was kept turns out to be gone
 	res, err := d.client().Do(req)
 	if err != nil {
 		return Answer{}, fmt.Errorf("ask for a patch: %w", err)
