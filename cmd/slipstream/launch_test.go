@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -377,9 +378,12 @@ func TestRunOnUpdate(t *testing.T) {
 	})
 	t.Run("ask-child lets it choose", func(t *testing.T) {
 		t.Parallel()
+		// As the command does: where SIGHUP is ignored, as below nohup, a program would not get it either.
+		heard := make(chan os.Signal, 1)
+		signal.Notify(heard, forwarded()...)
+		t.Cleanup(func() { signal.Stop(heard) })
 		s := newSession(t, func(f *runFlags) { f.onUpdate = onUpdateAsk })
-		// A shell that starts one command after the other may miss a signal between two of them.
-		s.server.publish("1.0.0", "trap 'echo asked; sleep 0.2; exit 0' HUP; echo one; sleep 60 & wait")
+		s.server.publish("1.0.0", "trap 'echo asked; sleep 0.2; exit 0' HUP; echo one; while true; do sleep 0.05; done")
 		s.script()
 		s.sees("release 1.0.0 confirmed")
 		s.server.publish("1.1.0", "echo two; exec sleep 60")
