@@ -85,23 +85,19 @@ pairs of a corpus, and write a table of sizes, times and peak memory. Every patc
 DIR/manifest.tsv, or that of a folder in DIR, names the pairs: name, kind (js, hbc, tree, zip, bin), old path, new path.
 Archives are measured by content; tools that know single files get trees as one tar. Ratios are against hdiffz, or where
 it is missing against the sizes in --reference: a table like the one in the manifest's order, one column per tool. A mean
-leaves out pairs whose best patch is below 200 bytes, and pairs that repeat the content of another.`,
+leaves out pairs whose best patch is below 200 bytes, and pairs that repeat the content of another. The table is written
+anew after every pair, so that what was measured stays when the run is ended.`,
 		Example: "  slipstream delta bench ./corpus --reference sizes.tsv --out table.md",
 		RunE: func(c *cobra.Command, args []string) error {
 			r, err := t.deltaBench(c.Context(), args[0], &f)
-			if err != nil {
+			if r == nil {
 				return err
 			}
-			if f.out != "" {
-				if err := writeOut(f.out, func(w io.Writer) error { r.markdown(w); return nil }, false); err != nil {
-					return err
-				}
-			}
-			return t.print(r, func(w io.Writer) {
+			return errors.Join(err, t.print(r, func(w io.Writer) {
 				if f.out == "" {
 					r.markdown(w)
 				}
-			})
+			}))
 		},
 	}
 	fl := c.Flags()
@@ -114,6 +110,16 @@ leaves out pairs whose best patch is below 200 bytes, and pairs that repeat the 
 	return c
 }
 
+// save writes the table of what was measured so far.
+func (r *benchReport) save(out string) error {
+	if out == "" {
+		return nil
+	}
+	err := writeOut(out, func(w io.Writer) error { r.markdown(w); return nil }, false)
+	return slipstream.Hint(err, "--out needs a folder that can be written to")
+}
+
+// deltaBench measures the pairs of a corpus. With an error it gives what was measured before, if anything was.
 func (t *tool) deltaBench(ctx context.Context, dir string, f *benchFlags) (_ *benchReport, err error) {
 	pairs, err := readCorpus(dir, f.pairs)
 	if err != nil {
@@ -134,7 +140,10 @@ func (t *tool) deltaBench(ctx context.Context, dir string, f *benchFlags) (_ *be
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	r := &benchReport{Pairs: pairs, Program: f.program}
+	r := &benchReport{Program: f.program}
+	if err := r.save(f.out); err != nil {
+		return nil, err
+	}
 	r.Startup.Tool = "nothing"
 	nothing, err := medianRun(ctx, []string{applier, "version"}, max(f.runs, 5))
 	if err != nil {
@@ -148,17 +157,29 @@ func (t *tool) deltaBench(ctx context.Context, dir string, f *benchFlags) (_ *be
 	progress, end := t.deltaProgress(false)
 	defer end()
 	seen := map[[sha256.Size]byte]string{}
-	for _, p := range pairs {
+	for i, p := range pairs {
 		progress.Phase(p.Name, p.Old+p.New)
 		if err := p.measure(ctx, self, applier, work, tools, f.runs); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.Name, err)
+			return r.some(), fmt.Errorf("%s: %w (measured before: %d of %d pairs)", p.Name, err, i, len(pairs))
 		}
 		if p.Repeats = seen[p.content]; p.Repeats == "" {
 			seen[p.content] = p.Name
 		}
+		r.Pairs = pairs[:i+1]
+		if err := r.save(f.out); err != nil {
+			return r, err
+		}
 		progress.Add(p.Old + p.New)
 	}
 	return r, nil
+}
+
+// some gives the report when there is anything in it.
+func (r *benchReport) some() *benchReport {
+	if len(r.Pairs) == 0 {
+		return nil
+	}
+	return r
 }
 
 // measure runs our profiles and the tools, each in a process of its own.
