@@ -141,8 +141,10 @@ func (t *tool) deltaBench(ctx context.Context, dir string, f *benchFlags) (_ *be
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	r := &benchReport{Program: f.program}
-	if err := r.save(f.out); err != nil {
-		return nil, err
+	if f.out != "" { // known now, not after the first pair; a table of an earlier run stays until then
+		if _, err := os.Stat(filepath.Dir(f.out)); err != nil {
+			return nil, slipstream.Hint(err, "--out needs a folder that is there")
+		}
 	}
 	r.Startup.Tool = "nothing"
 	nothing, err := medianRun(ctx, []string{applier, "version"}, max(f.runs, 5))
