@@ -37,15 +37,16 @@ type Job struct {
 // Jobs is the queue of background work, shared by all nodes of a database. Every call is a durable transaction of its
 // own that does not wait for Updates on PostgreSQL.
 type Jobs interface {
-	// Add queues jobs, due at their Due or else at their Created, and says how many were new. What is there already is left alone, but for a Priority that is lower
-	// now. A job whose release does not exist is left out.
+	// Add queues jobs, due at their Due or else at their Created, and says how many were new. What is there already is left
+	// alone, but for a Priority that is lower now. A job whose release does not exist is left out.
 	Add(ctx context.Context, jobs []Job) (int64, error)
 	// Claim gives owner the next job that is due and nobody else works on, and the right to it until now + lease; a lease
 	// that ran out is somebody else's turn. slipstream.ErrNotFound when nothing is due.
 	Claim(ctx context.Context, owner string, now time.Time, lease time.Duration) (Job, error)
 	// Renew records progress and moves the end of the lease to due. slipstream.ErrConflict when the job is not owner's any more.
 	Renew(ctx context.Context, j Job, due time.Time) error
-	// Finish records State (done or failed), Due (when a failed one is tried again), Done, Total, Spent and Note.
+	// Finish records State (done or failed), Due (when a failed one is tried again), Done, Total, Spent and Note. State queued
+	// gives the job back, to be taken from Due on: that attempt does not count.
 	// slipstream.ErrConflict when the job is not j.Owner's any more.
 	Finish(ctx context.Context, j Job) error
 	// List gives the jobs of a release, the full container first; release "" those of all that are not done, in the order

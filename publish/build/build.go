@@ -31,6 +31,7 @@ const (
 	retryFirst   = time.Minute
 	retryMost    = time.Hour
 	maxAttempts  = 6
+	giveUpFor    = 24 * time.Hour // a full container that was given up is tried anew after that
 	notYet       = 10 * time.Second
 	farewell     = 3 * time.Second // to give a job back when this node stops
 	maxWanted    = 64              // bases of one release, planned and asked for
@@ -118,33 +119,34 @@ func (b *Builder) Run(ctx context.Context) error {
 	return nil
 }
 
-// listen takes what came in, waiting up to pause for it, and says whether to plan anew.
+// listen takes what came in, waiting up to pause for it, and says whether to plan anew. However fast wishes come, it
+// takes no more of them than can wait, so that work goes on between.
 func (b *Builder) listen(ctx context.Context, pause time.Duration) (replan bool) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
-	for first := true; ; first = false {
-		if !first || pause == 0 {
-			select {
-			case <-b.wake:
-				replan = true
-			case w := <-b.wishes:
-				b.granted(ctx, w)
-			default:
-				return replan
-			}
-			continue
-		}
+	if pause > 0 {
 		select {
 		case <-ctx.Done():
-			return replan
+			return false
 		case <-b.wake:
 			replan = true
 		case w := <-b.wishes:
 			b.granted(ctx, w)
 		case <-timer.C:
+			return false
+		}
+	}
+	for range wantedAtOnce {
+		select {
+		case <-b.wake:
+			replan = true
+		case w := <-b.wishes:
+			b.granted(ctx, w)
+		default:
 			return replan
 		}
 	}
+	return replan
 }
 
 func (b *Builder) granted(ctx context.Context, w wish) {
@@ -195,19 +197,22 @@ func (b *Builder) work(ctx context.Context) (bool, error) {
 	j.State, j.Updated = store.JobDone, b.cfg.Clock()
 	j.Spent += j.Updated.Sub(began)
 	j.Due = j.Updated
-	if err != nil {
-		if ctx.Err() != nil { // this node stops: somebody else may go on at once
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), farewell)
-			defer cancel()
-			j.State, j.Note = store.JobFailed, "the node that worked on it stopped"
-			return true, errors.Join(err, lost(jobs.Finish(ctx, j)))
-		}
+	var soon notYetError
+	switch {
+	case err == nil:
+	case ctx.Err() != nil: // this node stops: somebody else may go on at once
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		defer cancel()
+		j.State, j.Note = store.JobQueued, "the node that worked on it stopped"
+		return true, errors.Join(err, lost(jobs.Finish(ctx, j)))
+	case errors.Is(err, errTaken):
+		return true, nil
+	case errors.As(err, &soon):
+		j.State, j.Note, j.Due, err = store.JobQueued, slipstream.CutDetail(err.Error()), soon.until, nil
+	default:
 		j.State, j.Note, j.Due = store.JobFailed, slipstream.CutDetail(err.Error()), time.Time{}
-		switch {
-		case errors.Is(err, errNotYet):
-			j.Due, err = j.Updated.Add(notYet), nil
-		case j.Attempts < maxAttempts:
+		if j.Attempts < maxAttempts {
 			j.Due = j.Updated.Add(min(retryFirst<<(2*(j.Attempts-1)), retryMost))
 		}
 	}
@@ -217,7 +222,8 @@ func (b *Builder) work(ctx context.Context) (bool, error) {
 	return true, errors.Join(err, lost(jobs.Finish(ctx, j)))
 }
 
-// lost passes over a job that went to another node, or away, while it was worked on: what was made is right all the same.
+// lost passes over a job that went to another node, or away, while it was worked on: what was made is right all the
+// same.
 func lost(err error) error {
 	if errors.Is(err, slipstream.ErrConflict) {
 		return nil
@@ -232,35 +238,43 @@ func baseName(from slipstream.Digest) string {
 	return from.Short()
 }
 
-// errNotYet says that another node still makes the full container, which bounds the others.
-var errNotYet = errors.New("the full container is not there yet")
+// notYetError says that the full container, which bounds the others, is still to come, and when to look again.
+type notYetError struct{ until time.Time }
+
+func (notYetError) Error() string { return "the full container is not there yet" }
 
 // attempt makes what j asks for and says what came of it.
 func (b *Builder) attempt(ctx context.Context, j *store.Job) (note string, err error) {
+	if j.Attempts > maxAttempts { // what fails in words comes no more often than that
+		return "", fmt.Errorf("given up after %d attempts: the last ended without a word, as when the node that works on it is killed; see whether it has memory enough", j.Attempts-1)
+	}
 	target, base, full, err := b.look(ctx, j)
 	switch {
 	case errors.Is(err, slipstream.ErrNotFound):
 		return "the release or its base is gone", nil
 	case err != nil:
 		return "", err
-	case base != nil && full == 0:
-		return "", errNotYet
 	}
 	if base != nil {
-		spent, err := b.spent(ctx, j.Release)
-		if err != nil {
+		spent, until, err := b.siblings(ctx, j.Release)
+		switch {
+		case err != nil:
 			return "", err
-		}
-		if spent > b.cfg.Budget {
+		case full == 0:
+			return "", notYetError{until}
+		case spent > b.cfg.Budget:
 			return fmt.Sprintf("not made: the bases of this release took %s already", spent.Round(time.Second)), nil
 		}
 	}
-	ctx, renew, stop := b.hold(ctx, j)
+	held, renew, stop := b.hold(ctx, j)
 	defer stop()
-	made, err := publish.BuildContainers(ctx, b.cfg.Blobs, target, base, publish.ContainerOptions{
+	made, err := publish.BuildContainers(held, b.cfg.Blobs, target, base, publish.ContainerOptions{
 		TempDir: b.cfg.TempDir, Full: full, Progress: renew,
 		Put: func(ctx context.Context, k slipstream.Container) error { return b.put(ctx, j.Release, k) },
 	})
+	if taken := context.Cause(held); err != nil && errors.Is(taken, errTaken) {
+		return "", taken
+	}
 	if err != nil {
 		return "", err
 	}
@@ -305,17 +319,26 @@ func (b *Builder) look(ctx context.Context, j *store.Job) (target, base *slipstr
 	return target, base, full, err
 }
 
-// spent is how long the bases of a release took so far.
-func (b *Builder) spent(ctx context.Context, release slipstream.Digest) (time.Duration, error) {
+// siblings looks at the jobs of a release: how long its bases took so far, and when to look for its full container while
+// that is not there.
+func (b *Builder) siblings(ctx context.Context, release slipstream.Digest) (spent time.Duration, until time.Time, err error) {
 	jobs, err := b.cfg.Store.Jobs().List(ctx, release)
-	var sum time.Duration
+	until = b.cfg.Clock().Add(notYet)
 	for _, j := range jobs {
-		if j.From != "" {
-			sum += j.Spent
+		switch {
+		case j.From != "":
+			spent += j.Spent
+		case j.State == store.JobFailed && j.Due.IsZero():
+			until = until.Add(retryMost)
+		case j.State == store.JobFailed && j.Due.After(until):
+			until = j.Due.Add(notYet)
 		}
 	}
-	return sum, err
+	return spent, until, err
 }
+
+// errTaken says that another node has the job.
+var errTaken = errors.New("the work went to another node")
 
 // hold keeps the lease of a job while it is worked on. The context ends when the job was lost to another node; progress
 // records how far it is.
@@ -341,7 +364,7 @@ func (b *Builder) hold(ctx context.Context, j *store.Job) (_ context.Context, pr
 			}
 			mine.Updated = b.cfg.Clock()
 			if err := b.cfg.Store.Jobs().Renew(ctx, mine, mine.Updated.Add(lease)); errors.Is(err, slipstream.ErrConflict) {
-				cancel(fmt.Errorf("the work went to another node: %w", err))
+				cancel(fmt.Errorf("%w: %w", errTaken, err))
 			}
 		}
 	}()

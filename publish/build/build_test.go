@@ -192,9 +192,15 @@ func TestADeviceCanAskForAWay(t *testing.T) {
 	b.Want(newest.Digest, newest.Digest)
 	b.Want(newest.Digest, name(1))
 	b.Want(name(1), newest.Digest)
+	unoffered := w.release()
+	w.must(b.Settle(t.Context()))
+	b.Want(unoffered.Digest, old.Digest)
 	w.must(b.Settle(t.Context()))
 	if got := w.from(newest); !slices.Equal(got, before) {
 		t.Errorf("strangers got containers made: %v", got)
+	}
+	if slices.Contains(w.from(unoffered), old.Digest) {
+		t.Error("a stranger got a way to a release that nobody is offered")
 	}
 	b.Want(newest.Digest, old.Digest)
 	w.must(b.Settle(t.Context()))
@@ -263,6 +269,81 @@ func TestAFailureIsTriedAgainLater(t *testing.T) {
 	w.wantFrom("after a while", r)
 }
 
+func TestWhatFailsForLongIsTriedAgainTheDayAfter(t *testing.T) {
+	w := newWorld(t)
+	w.release()
+	r := w.release()
+	w.offer(r)
+	blobs := &failing{Store: w.blobs, fail: io.ErrUnexpectedEOF}
+	b := w.builder("a", blobs)
+	b.cfg.Bounds = Bounds{Previous: 1}
+	for range 8 {
+		_ = b.Settle(t.Context())
+		w.now = w.now.Add(retryMost)
+	}
+	blobs.fail = nil
+	w.must(b.Settle(t.Context()))
+	if got := w.from(r); len(got) != 0 {
+		t.Fatal("it was never given up")
+	}
+	w.now = w.now.Add(giveUpFor)
+	w.must(b.Settle(t.Context())) // the full container
+	w.now = w.now.Add(retryMost + 2*notYet)
+	w.must(b.Settle(t.Context())) // and its base, which has waited for it
+	if len(w.from(r)) != 2 {
+		t.Errorf("containers from %v", w.from(r))
+	}
+}
+
+func TestWhatKillsItsNodeIsGivenUp(t *testing.T) {
+	w := newWorld(t)
+	r := w.release()
+	w.offer(r)
+	b := w.builder("a", w.blobs)
+	w.must(b.plan(t.Context()))
+	for range maxAttempts {
+		if _, err := w.store.Jobs().Claim(t.Context(), "killed", w.now, lease); err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.Add(lease + time.Second)
+	}
+	if err := b.Settle(t.Context()); err == nil || !strings.Contains(err.Error(), "memory") {
+		t.Errorf("the server goes down for it for ever, or nobody is told why not: %v", err)
+	}
+	jobs, err := w.store.Jobs().List(t.Context(), r.Digest)
+	w.must(err)
+	if j := jobs[0]; j.State != store.JobFailed || !j.Due.IsZero() {
+		t.Errorf("job %+v", j)
+	}
+}
+
+// asked is a store whose readers are overtaken by one more wish each.
+type asked struct {
+	store.Store
+	once func()
+}
+
+func (a asked) View(ctx context.Context, fn func(tx store.Tx) error) error {
+	a.once()
+	return a.Store.View(ctx, fn)
+}
+
+func TestAFloodOfWishesDoesNotStopTheWork(t *testing.T) {
+	w := newWorld(t)
+	b := w.builder("a", w.blobs)
+	taken := 0
+	b.cfg.Store = asked{w.store, func() {
+		if taken++; taken < 10*wantedAtOnce {
+			b.Want(name(1), name(2))
+		}
+	}}
+	b.Want(name(1), name(2))
+	b.listen(t.Context(), 0)
+	if taken > wantedAtOnce {
+		t.Errorf("%d wishes were listened to before any work", taken)
+	}
+}
+
 func TestANodeThatStopsGivesItsWorkBack(t *testing.T) {
 	w := newWorld(t)
 	r := w.release()
@@ -316,7 +397,7 @@ func TestTwoNodesMakeNothingTwice(t *testing.T) {
 	jobs, err := w.store.Jobs().List(t.Context(), newest.Digest)
 	w.must(err)
 	for _, j := range jobs {
-		if j.State != store.JobDone {
+		if j.State != store.JobDone || j.Attempts != 1 {
 			t.Errorf("job %+v", j)
 		}
 	}

@@ -26,7 +26,7 @@ type pkgKey struct{ app, pkg string }
 
 func (b *Builder) catalogue(ctx context.Context) (c catalogue, err error) {
 	err = b.cfg.Store.View(ctx, func(tx store.Tx) error {
-		c = catalogue{releases: map[pkgKey][]*slipstream.Release{}, offered: map[slipstream.Digest]bool{}}
+		c = catalogue{releases: map[pkgKey][]*slipstream.Release{}}
 		var err error
 		if c.containers, err = tx.Containers().All(ctx); err != nil {
 			return err
@@ -39,24 +39,28 @@ func (b *Builder) catalogue(ctx context.Context) (c catalogue, err error) {
 			k := pkgKey{r.Manifest.App, r.Manifest.Package}
 			c.releases[k] = append(c.releases[k], r)
 		}
-		channels, err := tx.Channels().List(ctx, "")
-		if err != nil {
-			return err
-		}
-		for _, ch := range channels {
-			policy, err := rollout.PolicyOf(ch)
-			if err != nil {
-				return err
-			}
-			for _, pp := range policy.Packages {
-				for _, e := range pp.Rollouts {
-					c.offered[e.Manifest] = true
-				}
-			}
-		}
-		return nil
+		c.offered, err = offered(ctx, tx, "")
+		return err
 	})
 	return c, err
+}
+
+// offered gives the releases that rollouts of app name, "" for those of every app.
+func offered(ctx context.Context, tx store.Tx, app string) (map[slipstream.Digest]bool, error) {
+	channels, err := tx.Channels().List(ctx, app)
+	out := map[slipstream.Digest]bool{}
+	for _, ch := range channels {
+		policy, err := rollout.PolicyOf(ch)
+		if err != nil {
+			return nil, err
+		}
+		for _, pp := range policy.Packages {
+			for _, e := range pp.Rollouts {
+				out[e.Manifest] = true
+			}
+		}
+	}
+	return out, err
 }
 
 // plan queues what is worth having of every release that has no full container yet or is on offer, and drops what
@@ -133,8 +137,10 @@ func (b *Builder) queue(ctx context.Context, target slipstream.Digest, full bool
 		if err != nil {
 			return err
 		}
-		for _, j := range known { // done, and yet its container is not there: it was removed
-			if j.From == "" && j.State == store.JobDone {
+		for _, j := range known {
+			removed := j.State == store.JobDone // for its container is not there
+			givenUp := j.State == store.JobFailed && j.Due.IsZero() && now.Sub(j.Updated) >= giveUpFor
+			if j.From == "" && (removed || givenUp) {
 				if err := b.cfg.Store.Jobs().Drop(ctx, target, ""); err != nil {
 					return err
 				}
@@ -191,25 +197,32 @@ func (b *Builder) drop(ctx context.Context, c catalogue, target slipstream.Diges
 	return nil
 }
 
-// grant queues what a device asked for, when both releases exist and lead to each other.
+// grant queues what a device asked for, when both releases exist, lead to each other, and the asked for is on offer.
 func (b *Builder) grant(ctx context.Context, w wish) error {
-	var target, base *slipstream.Release
-	err := b.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
-		if target, err = tx.Releases().Get(ctx, w.release); err != nil {
+	meant := false
+	err := b.cfg.Store.View(ctx, func(tx store.Tx) error {
+		meant = false
+		target, err := tx.Releases().Get(ctx, w.release)
+		if err != nil {
 			return err
 		}
-		base, err = tx.Releases().Get(ctx, w.from)
+		base, err := tx.Releases().Get(ctx, w.from)
+		if err != nil {
+			return err
+		}
+		t, o := target.Manifest, base.Manifest
+		if target.Embedded || target.Digest == base.Digest || t.App != o.App || t.Package != o.Package || !meet(t.Platform, o.Platform) {
+			return nil
+		}
+		on, err := offered(ctx, tx, t.App)
+		meant = on[target.Digest]
 		return err
 	})
-	if errors.Is(err, slipstream.ErrNotFound) {
+	if errors.Is(err, slipstream.ErrNotFound) || err == nil && !meant {
 		return nil // strangers ask for anything
 	}
 	if err != nil {
 		return err
-	}
-	t, o := target.Manifest, base.Manifest
-	if target.Embedded || target.Digest == base.Digest || t.App != o.App || t.Package != o.Package || !meet(t.Platform, o.Platform) {
-		return nil
 	}
 	jobs, err := b.cfg.Store.Jobs().List(ctx, w.release)
 	if err != nil || len(jobs) >= maxWanted {

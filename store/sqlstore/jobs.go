@@ -102,11 +102,16 @@ func (q *Jobs) Renew(ctx context.Context, j store.Job, due time.Time) error {
 
 // Finish implements store.Jobs.
 func (q *Jobs) Finish(ctx context.Context, j store.Job) error {
-	if j.State != store.JobDone && j.State != store.JobFailed {
+	back := 0
+	switch j.State {
+	case store.JobDone, store.JobFailed:
+	case store.JobQueued:
+		back = 1
+	default:
 		return slipstream.Invalidf("a job does not end as %q", j.State)
 	}
-	return q.own(ctx, j, "finish", `state = ?, due = ?, done = ?, total = ?, spent = ?, note = ?, updated = ?`,
-		string(j.State), micros(j.Due), j.Done, j.Total, j.Spent.Microseconds(), text(j.Note), micros(j.Updated))
+	return q.own(ctx, j, "finish", `state = ?, attempts = attempts - ?, due = ?, done = ?, total = ?, spent = ?, note = ?, updated = ?`,
+		string(j.State), back, micros(j.Due), j.Done, j.Total, j.Spent.Microseconds(), text(j.Note), micros(j.Updated))
 }
 
 // own changes a job that is still its owner's.

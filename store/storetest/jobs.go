@@ -101,6 +101,21 @@ var jobCases = []contract{
 		_, err := e.s.Jobs().Claim(e.Context(), "n", at(1000), time.Minute)
 		e.want(err, slipstream.ErrNotFound, "claim of what was given up")
 	}},
+	{"what is given back counts no attempt", func(e *env) {
+		_, b := e.twoReleases()
+		e.queue(store.Job{Release: b})
+		j := e.claim("n", 10)
+		j.State, j.Due, j.Spent, j.Note = store.JobQueued, at(20), time.Second, "later"
+		e.must(e.s.Jobs().Finish(e.Context(), j))
+		e.want(e.s.Jobs().Finish(e.Context(), j), slipstream.ErrConflict, "give back what is not one's own any more")
+		_, err := e.s.Jobs().Claim(e.Context(), "n", at(19), time.Minute)
+		e.want(err, slipstream.ErrNotFound, "claim before its time")
+		again := e.claim("n", 20)
+		e.same(again.Attempts, 1, "attempts")
+		e.same(again.Spent, time.Second, "time spent")
+		again.State = store.JobRunning
+		e.want(e.s.Jobs().Finish(e.Context(), again), slipstream.ErrInvalid, "an end that is none")
+	}},
 	{"what is done stays listed with its release alone, until it is dropped", func(e *env) {
 		_, b := e.twoReleases()
 		e.queue(store.Job{Release: b})
