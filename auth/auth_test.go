@@ -113,7 +113,7 @@ func TestSecretsAreNotKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = st.View(t.Context(), func(tx store.Tx) error {
-		list, err := tx.Tokens().List(t.Context())
+		list, err := tx.People().Tokens().List(t.Context())
 		log, lerr := tx.Log().Audit().List(t.Context(), store.AuditQuery{})
 		if kept := fmt.Sprintf("%+v %+v", list, log); strings.Contains(kept, secret[len(auth.Prefix):]) {
 			t.Error("the secret is in the store")

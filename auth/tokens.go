@@ -90,7 +90,7 @@ func (t *Tokens) Change(ctx context.Context, by, id, name string, expires time.T
 	}
 	var out store.Token
 	err := t.store.Update(ctx, func(tx store.Tx) error {
-		all, err := tx.Tokens().List(ctx)
+		all, err := tx.People().Tokens().List(ctx)
 		if err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ func (t *Tokens) Change(ctx context.Context, by, id, name string, expires time.T
 			}
 			out = k
 			out.Name, out.Expires = name, expires
-			if err := tx.Tokens().Put(ctx, out); err != nil {
+			if err := tx.People().Tokens().Put(ctx, out); err != nil {
 				return err
 			}
 			_, err = tx.Log().Audit().Append(ctx, store.AuditEntry{At: t.now(), Actor: by, Action: "token.change", App: k.App, Target: id, Detail: detail})
@@ -174,7 +174,7 @@ func (t *Tokens) put(ctx context.Context, by string, k store.Token, former strin
 			}
 		}
 		if former != "" {
-			if err := tx.Tokens().Delete(ctx, former); err != nil && !(again && errors.Is(err, slipstream.ErrNotFound)) {
+			if err := tx.People().Tokens().Delete(ctx, former); err != nil && !(again && errors.Is(err, slipstream.ErrNotFound)) {
 				return err
 			}
 		}
@@ -183,7 +183,7 @@ func (t *Tokens) put(ctx context.Context, by string, k store.Token, former strin
 				return err
 			}
 		}
-		if err := tx.Tokens().Put(ctx, k); err != nil {
+		if err := tx.People().Tokens().Put(ctx, k); err != nil {
 			return err
 		}
 		_, err := tx.Log().Audit().Append(ctx, store.AuditEntry{At: t.now(), Actor: by, Action: "token.create", App: k.App, Target: k.ID, Detail: detail})
@@ -197,7 +197,7 @@ func (t *Tokens) put(ctx context.Context, by string, k store.Token, former strin
 
 // free refuses the name of a token that exists: the audit log tells people apart by it.
 func free(ctx context.Context, tx store.Tx, name string) error {
-	all, err := tx.Tokens().List(ctx)
+	all, err := tx.People().Tokens().List(ctx)
 	if err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (t *Tokens) random(n int) (string, error) {
 func (t *Tokens) List(ctx context.Context) ([]store.Token, error) {
 	var out []store.Token
 	err := t.store.View(ctx, func(tx store.Tx) (err error) {
-		out, err = tx.Tokens().List(ctx)
+		out, err = tx.People().Tokens().List(ctx)
 		return err
 	})
 	return out, err
@@ -232,7 +232,7 @@ func (t *Tokens) List(ctx context.Context) ([]store.Token, error) {
 // Revoke takes a token away at once. allowed is asked before, with the token.
 func (t *Tokens) Revoke(ctx context.Context, by, id string, allowed func(store.Token) error) error {
 	return t.store.Update(ctx, func(tx store.Tx) error {
-		all, err := tx.Tokens().List(ctx)
+		all, err := tx.People().Tokens().List(ctx)
 		if err != nil {
 			return err
 		}
@@ -243,7 +243,7 @@ func (t *Tokens) Revoke(ctx context.Context, by, id string, allowed func(store.T
 			if err := allowed(k); err != nil {
 				return err
 			}
-			if err := tx.Tokens().Delete(ctx, id); err != nil {
+			if err := tx.People().Tokens().Delete(ctx, id); err != nil {
 				return err
 			}
 			_, err := tx.Log().Audit().Append(ctx, store.AuditEntry{At: t.now(), Actor: by, Action: "token.revoke", App: k.App, Target: id, Detail: []byte(`{}`)})
@@ -263,7 +263,7 @@ func (t *Tokens) Authenticate(ctx context.Context, header string) (Principal, er
 	hash := sha256.Sum256([]byte(secret))
 	var k store.Token
 	err := t.store.View(ctx, func(tx store.Tx) (err error) {
-		k, err = tx.Tokens().ByHash(ctx, hash)
+		k, err = tx.People().Tokens().ByHash(ctx, hash)
 		return err
 	})
 	if errors.Is(err, slipstream.ErrNotFound) {
@@ -291,11 +291,11 @@ func (t *Tokens) used(ctx context.Context, k store.Token, now time.Time) {
 		return
 	}
 	_ = t.store.Update(ctx, func(tx store.Tx) error {
-		current, err := tx.Tokens().ByHash(ctx, k.Hash)
+		current, err := tx.People().Tokens().ByHash(ctx, k.Hash)
 		if err != nil {
 			return err
 		}
 		current.LastUsed = hour
-		return tx.Tokens().Put(ctx, current)
+		return tx.People().Tokens().Put(ctx, current)
 	})
 }

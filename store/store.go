@@ -52,7 +52,7 @@ type Tx interface {
 	States() States
 	Containers() Containers
 	Log() Log
-	Tokens() Tokens
+	People() People
 	Settings() Settings
 }
 
@@ -200,6 +200,7 @@ type AuditEntry struct {
 // AuditQuery selects entries, newest first; zero fields do not restrict.
 type AuditQuery struct {
 	App, Action string
+	Apps        []string // any of these
 	BeforeSeq   int64
 	Limit       int
 }
@@ -208,26 +209,6 @@ type AuditQuery struct {
 type Audit interface {
 	Append(ctx context.Context, e AuditEntry) (AuditEntry, error)
 	List(ctx context.Context, q AuditQuery) ([]AuditEntry, error)
-}
-
-// Token is a bearer token of the management API. Only its hash is kept.
-type Token struct {
-	ID       string
-	Hash     [32]byte // sha256 of the secret
-	Name     string   // for people and the audit log
-	Role     string   // owned by package auth
-	App      string   // "" = all apps
-	Created  time.Time
-	Expires  time.Time // zero = never
-	LastUsed time.Time // to the hour
-}
-
-// Tokens are the bearer tokens.
-type Tokens interface {
-	Put(ctx context.Context, t Token) error // the same ID replaces; ErrConflict when another token has that hash
-	ByHash(ctx context.Context, hash [32]byte) (Token, error)
-	List(ctx context.Context) ([]Token, error)
-	Delete(ctx context.Context, id string) error // ErrNotFound
 }
 
 // Settings are the server's own small values: schema marks, the check value of its secret, what the adapters of other

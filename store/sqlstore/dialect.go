@@ -165,6 +165,17 @@ func (w *where) addText(column, value string) {
 	}
 }
 
+// addAny wants column to be one of values, unless there are none.
+func (w *where) addAny(column string, values []string) {
+	if len(values) == 0 {
+		return
+	}
+	w.parts = append(w.parts, column+" IN ("+strings.Repeat("?, ", len(values)-1)+"?)")
+	for _, v := range values {
+		w.args = append(w.args, v)
+	}
+}
+
 func (w *where) sql() string {
 	if len(w.parts) == 0 {
 		return ""

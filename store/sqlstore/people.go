@@ -42,6 +42,7 @@ func scanAudit(s scanner) (store.AuditEntry, error) {
 func (a audit) List(ctx context.Context, q store.AuditQuery) ([]store.AuditEntry, error) {
 	var w where
 	w.addText("app", q.App)
+	w.addAny("app", q.Apps)
 	w.addText("action", q.Action)
 	if q.BeforeSeq != 0 {
 		w.add("seq < ?", q.BeforeSeq)
@@ -50,6 +51,20 @@ func (a audit) List(ctx context.Context, q store.AuditQuery) ([]store.AuditEntry
 		w.sql()+` ORDER BY seq DESC`+limit(q.Limit), w.args...)
 	return out, about(err, "list audit log")
 }
+
+type people struct{ *Tx }
+
+// Tokens implements store.People.
+func (p people) Tokens() store.Tokens { return tokens(p) }
+
+// Members implements store.People.
+func (p people) Members() store.Members { return members(p) }
+
+// Sessions implements store.People.
+func (p people) Sessions() store.Sessions { return sessions(p) }
+
+// Tickets implements store.People.
+func (p people) Tickets() store.Tickets { return tickets(p) }
 
 type tokens struct{ *Tx }
 
@@ -61,27 +76,66 @@ func (t tokens) Put(ctx context.Context, k store.Token) error {
 	if taken {
 		return fmt.Errorf("secret of token %q is another token's: %w", k.Name, slipstream.ErrConflict)
 	}
-	_, err = t.write(ctx, `INSERT INTO tokens (id, hash, name, role, app, created, expires, last_used) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, name = excluded.name, role = excluded.role, app = excluded.app,
+	if err := t.known(ctx, "", k.Member); err != nil {
+		return fmt.Errorf("put token %q: %w", k.Name, err)
+	}
+	_, err = t.write(ctx, `INSERT INTO tokens (id, hash, name, role, app, member, created, expires, last_used) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, name = excluded.name, role = excluded.role, app = excluded.app, member = excluded.member,
 		created = excluded.created, expires = excluded.expires, last_used = excluded.last_used`,
-		k.ID, k.Hash[:], k.Name, k.Role, k.App, micros(k.Created), micros(k.Expires), micros(k.LastUsed.Truncate(time.Hour)))
+		k.ID, k.Hash[:], k.Name, k.Role, k.App, orNull(k.Member), micros(k.Created), micros(k.Expires), micros(k.LastUsed.Truncate(time.Hour)))
 	return about(err, "put token %q", k.Name)
 }
 
-const tokenColumns = `SELECT id, hash, name, role, app, created, expires, last_used FROM tokens`
+const tokenColumns = `SELECT id, hash, name, role, app, COALESCE(member, ''), created, expires, last_used FROM tokens`
 
 func scanToken(s scanner) (store.Token, error) {
 	var k store.Token
 	var hash []byte
 	var created, expires, used int64
-	if err := s.Scan(&k.ID, &hash, &k.Name, &k.Role, &k.App, &created, &expires, &used); err != nil {
+	if err := s.Scan(&k.ID, &hash, &k.Name, &k.Role, &k.App, &k.Member, &created, &expires, &used); err != nil {
 		return k, err
 	}
-	if copy(k.Hash[:], hash) != len(k.Hash) {
-		return k, fmt.Errorf("hash of token %q has %d bytes", k.Name, len(hash))
-	}
 	k.Created, k.Expires, k.LastUsed = instant(created), instant(expires), instant(used)
-	return k, nil
+	return k, sum(&k.Hash, hash)
+}
+
+// sum copies a hash out of its column.
+func sum(to *[32]byte, column []byte) error {
+	if len(column) != len(to) {
+		return fmt.Errorf("a hash has %d bytes", len(column))
+	}
+	copy(to[:], column)
+	return nil
+}
+
+// orNull is the value of a column that refers to another table, NULL when it refers to nothing.
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// known is slipstream.ErrNotFound when the token or the member, each when not "", is not there.
+func (t *Tx) known(ctx context.Context, token, member string) error {
+	for what, name := range map[string]string{"tokens WHERE id": token, "members WHERE name": member} {
+		if name == "" {
+			continue
+		}
+		found, err := t.exists(ctx, `SELECT 1 FROM `+what+` = ?`, name)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return fmt.Errorf("%q: %w", name, slipstream.ErrNotFound)
+		}
+	}
+	return nil
+}
+
+func (t tokens) Get(ctx context.Context, id string) (store.Token, error) {
+	k, err := get(ctx, t.conn, scanToken, tokenColumns+` WHERE id = ?`, id)
+	return k, about(err, "token %q", id)
 }
 
 func (t tokens) ByHash(ctx context.Context, hash [32]byte) (store.Token, error) {

@@ -119,8 +119,8 @@ func (t *Tx) Containers() store.Containers { return containers{t} }
 // Log implements store.Tx.
 func (t *Tx) Log() store.Log { return logs{t} }
 
-// Tokens implements store.Tx.
-func (t *Tx) Tokens() store.Tokens { return tokens{t} }
+// People implements store.Tx.
+func (t *Tx) People() store.People { return people{t} }
 
 // Settings implements store.Tx.
 func (t *Tx) Settings() store.Settings { return settings{t} }

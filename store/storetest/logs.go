@@ -157,14 +157,14 @@ var tokenCases = []contract{
 		forever := token("b")
 		forever.Expires, forever.App, forever.Created = time.Time{}, "", at(1)
 		e.update(func(ctx context.Context, tx store.Tx) error {
-			return errors.Join(tx.Tokens().Put(ctx, forever), tx.Tokens().Put(ctx, token("a")))
+			return errors.Join(tx.People().Tokens().Put(ctx, forever), tx.People().Tokens().Put(ctx, token("a")))
 		})
 		e.view(func(ctx context.Context, tx store.Tx) error {
-			got, err := tx.Tokens().ByHash(ctx, forever.Hash)
+			got, err := tx.People().Tokens().ByHash(ctx, forever.Hash)
 			e.same(got, forever, "ByHash")
-			all, err2 := tx.Tokens().List(ctx)
+			all, err2 := tx.People().Tokens().List(ctx)
 			e.same(all, []store.Token{token("a"), forever}, "List")
-			_, missing := tx.Tokens().ByHash(ctx, [32]byte{1})
+			_, missing := tx.People().Tokens().ByHash(ctx, [32]byte{1})
 			e.want(missing, slipstream.ErrNotFound, "an unknown hash")
 			return errors.Join(err, err2)
 		})
@@ -172,12 +172,12 @@ var tokenCases = []contract{
 	{"Put of a known id replaces, LastUsed is kept to the hour", func(e *env) {
 		k := token("a")
 		e.update(func(ctx context.Context, tx store.Tx) error {
-			e.must(tx.Tokens().Put(ctx, k))
+			e.must(tx.People().Tokens().Put(ctx, k))
 			k.LastUsed, k.Role = at(42), "viewer"
-			return tx.Tokens().Put(ctx, k)
+			return tx.People().Tokens().Put(ctx, k)
 		})
 		e.view(func(ctx context.Context, tx store.Tx) error {
-			got, err := tx.Tokens().ByHash(ctx, k.Hash)
+			got, err := tx.People().Tokens().ByHash(ctx, k.Hash)
 			k.LastUsed = at(0).Truncate(time.Hour)
 			e.same(got, k, "token")
 			return err
@@ -187,15 +187,15 @@ var tokenCases = []contract{
 		e.fails(slipstream.ErrConflict, "Put", func(ctx context.Context, tx store.Tx) error {
 			thief := token("b")
 			thief.Hash = token("a").Hash
-			return errors.Join(tx.Tokens().Put(ctx, token("a")), tx.Tokens().Put(ctx, thief))
+			return errors.Join(tx.People().Tokens().Put(ctx, token("a")), tx.People().Tokens().Put(ctx, thief))
 		})
 	}},
 	{"Delete removes, ErrNotFound when it is not there", func(e *env) {
 		e.update(func(ctx context.Context, tx store.Tx) error {
-			e.must(tx.Tokens().Put(ctx, token("a")))
-			e.must(tx.Tokens().Delete(ctx, "a"))
-			e.want(tx.Tokens().Delete(ctx, "a"), slipstream.ErrNotFound, "Delete again")
-			_, err := tx.Tokens().ByHash(ctx, token("a").Hash)
+			e.must(tx.People().Tokens().Put(ctx, token("a")))
+			e.must(tx.People().Tokens().Delete(ctx, "a"))
+			e.want(tx.People().Tokens().Delete(ctx, "a"), slipstream.ErrNotFound, "Delete again")
+			_, err := tx.People().Tokens().ByHash(ctx, token("a").Hash)
 			e.want(err, slipstream.ErrNotFound, "ByHash")
 			return nil
 		})

@@ -27,7 +27,7 @@ func Run(t *testing.T, database func(t *testing.T) func() store.Store) {
 		cases []contract
 	}{
 		{"transactions", transactions}, {"apps", appCases}, {"releases", releaseCases}, {"containers", containerCases},
-		{"channels", channelCases}, {"states", stateCases}, {"audit", auditCases}, {"tokens", tokenCases},
+		{"channels", channelCases}, {"states", stateCases}, {"audit", auditCases}, {"tokens", tokenCases}, {"members", memberCases}, {"sessions", sessionCases}, {"tickets", ticketCases},
 		{"settings", settingCases}, {"jobs", jobCases}, {"evidence", evidenceCases}, {"grants", grantCases}, {"alerts", alertCases}, {"reports", reportCases}, {"trials", trialCases}, {"fleet", fleetCases}, {"nodes", nodeCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {

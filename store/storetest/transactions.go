@@ -330,7 +330,7 @@ func reopening(e *env) {
 		_, err := tx.Log().Audit().Append(ctx, store.AuditEntry{At: at(0), Actor: "a", Action: "x"})
 		return errors.Join(err, tx.Apps().Create(ctx, app("shop")), tx.Channels().Create(ctx, channel("production")),
 			tx.Releases().Put(ctx, release(1, "1.0.0")), tx.States().Put(ctx, state("production", "any", 5)),
-			tx.Apps().AddRoot(ctx, "shop", 1, []byte("root")), tx.Tokens().Put(ctx, token("t")), tx.Settings().Set(ctx, "k", []byte("v")))
+			tx.Apps().AddRoot(ctx, "shop", 1, []byte("root")), tx.People().Tokens().Put(ctx, token("t")), tx.Settings().Set(ctx, "k", []byte("v")))
 	}))
 	_, err := first.Reports().Append(ctx, []store.StoredEvent{event(1, "d", slipstream.KindConfirmed)})
 	e.must(err)
@@ -344,7 +344,7 @@ func reopening(e *env) {
 			keep(tx.Releases().Get(ctx, release(1, "1.0.0").Digest))
 			keep(tx.States().Since(ctx, 0))
 			keep(tx.Log().Audit().List(ctx, store.AuditQuery{}))
-			keep(tx.Tokens().List(ctx))
+			keep(tx.People().Tokens().List(ctx))
 			keep(tx.Settings().Get(ctx, "k"))
 			return nil
 		}))

@@ -121,6 +121,13 @@ var history = []struct {
 		[]any{"ops", int64(1), "alert.opened", []byte(`{"old":1}`), "dead", int64(9), int64(0), int64(500), "failed", int64(12), int64(1772366400000000), int64(1772366400000000)}},
 	{8, `INSERT INTO grant_counts (rollout, given, latest) VALUES ($1, $2, $3)`, []any{"ro", int64(1), int64(1772366400000000)}},
 	{8, `INSERT INTO grants (rollout, device, app) VALUES ($1, $2, $3)`, []any{"ro", "dev", "shop"}},
+	{9, `INSERT INTO members (name, display, email, role, apps, password, otp, otp_step, recovery, subject, created, seen, disabled)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		[]any{"ann", "Ann", "ann@example.org", "operator", `["shop"]`, "$argon2id$", []byte{1}, int64(58), `["a"]`, "", int64(1772366400000000), int64(0), false}},
+	{9, `INSERT INTO sessions (hash, id, token, member, via, agent, created, seen, expires) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		[]any{make([]byte, 32), "s1", nil, "ann", "password", "", int64(1772366400000000), int64(1772366400000000), int64(1772366500000000)}},
+	{9, `INSERT INTO tickets (hash, kind, token, member, created, expires) VALUES ($1, $2, $3, $4, $5, $6)`,
+		[]any{make([]byte, 32), "sign-in", "t1", nil, int64(1772366400000000), int64(1772366500000000)}},
 }
 
 func (e *env) readHistory(version int64) {
@@ -142,7 +149,7 @@ func (e *env) readHistory(version int64) {
 		keep(tx.Channels().Get(ctx, "shop", "production"))
 		keep(tx.States().Get(ctx, "shop", "production", "any"))
 		keep(tx.Log().Audit().List(ctx, store.AuditQuery{}))
-		keep(tx.Tokens().ByHash(ctx, [32]byte{}))
+		keep(tx.People().Tokens().ByHash(ctx, [32]byte{}))
 		keep(tx.Settings().Get(ctx, "k"))
 		return nil
 	})
@@ -164,6 +171,9 @@ func (e *env) readHistory(version int64) {
 			return store.GrantRequest{App: "shop", Rollout: "ro", Device: device, Cap: 1}
 		}
 		e.same(e.take(asked("other"), asked("dev")), []bool{false, true}, "places")
+	}
+	if version >= 9 {
+		e.readPeople()
 	}
 	if version < 2 {
 		return
@@ -216,6 +226,21 @@ func (e *env) readAlerts() {
 			e.Errorf("alerts %+v, targets %+v, messages %+v", list, targets, dead)
 		}
 		return nil
+	})
+}
+
+// readPeople reads what the first schema with members held.
+func (e *env) readPeople() {
+	e.Helper()
+	e.view(func(ctx context.Context, tx store.Tx) error {
+		p := tx.People()
+		m, err := p.Members().Get(ctx, "ann")
+		s, err2 := p.Sessions().ByHash(ctx, [32]byte{})
+		k, err3 := p.Tickets().ByHash(ctx, [32]byte{})
+		if m.Role != "operator" || len(m.Apps) != 1 || m.OTPStep != 58 || s.Member != "ann" || k.Token != "t1" {
+			e.Errorf("member %+v, session %+v, ticket %+v", m, s, k)
+		}
+		return errors.Join(err, err2, err3)
 	})
 }
 
