@@ -71,7 +71,9 @@ var edges = map[string][]string{
 	"publish/source": {""},
 
 	"protocol":                   {"", "decide", "store", "blob"},
-	"protocol/codepush":          {"", "sign", "decide", "store", "blob", "protocol", "protocol/codepush/semver", "internal/httpx"},
+	"protocol/archive":           {"", "blob"},
+	"protocol/capgo":             {"", "sign", "decide", "store", "blob", "protocol", "protocol/archive", "internal/httpx"},
+	"protocol/codepush":          {"", "sign", "decide", "store", "blob", "protocol", "protocol/archive", "protocol/codepush/semver", "internal/httpx"},
 	"protocol/codepush/manage":   {"", "sign", "auth", "store", "blob", "rollout", "protocol", "protocol/codepush", "protocol/codepush/semver", "internal/httpx"},
 	"protocol/codepush/semver":   {""},
 	"protocol/codepush/transfer": {"", "internal/atomicfile"},

@@ -101,7 +101,6 @@ type Keeper struct {
 	blobs    blob.Store
 	log      *slog.Logger
 	current  atomic.Pointer[Catalogue]
-	wake     chan struct{}
 	failed   map[slipstream.Digest]time.Time // renditions that failed, and when to try again
 }
 
@@ -115,7 +114,7 @@ func NewKeeper(p Protocol, st store.Store, blobs blob.Store, log *slog.Logger) *
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{protocol: p, store: st, blobs: blobs, log: log.With("protocol", p.Name()), wake: make(chan struct{}, 1), failed: map[slipstream.Digest]time.Time{}}
+	k := &Keeper{protocol: p, store: st, blobs: blobs, log: log.With("protocol", p.Name()), failed: map[slipstream.Digest]time.Time{}}
 	k.current.Store(&Catalogue{})
 	return k
 }
@@ -125,39 +124,9 @@ func (k *Keeper) Catalogue() *Catalogue { return k.current.Load() }
 
 // Run keeps the catalogue fresh until ctx ends. A store that is away is waited for; meanwhile the last catalogue serves.
 func (k *Keeper) Run(ctx context.Context) error {
-	watching, stop := context.WithCancel(ctx)
-	defer stop()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for watching.Err() == nil {
-			err := k.store.Watch(watching, func() {
-				select {
-				case k.wake <- struct{}{}:
-				default:
-				}
-			})
-			if err != nil && watching.Err() == nil {
-				pause(watching, retryLoad)
-			}
-		}
-	}()
-	for ctx.Err() == nil {
-		wait := retryRender
-		if err := k.Refresh(ctx); err != nil && ctx.Err() == nil {
-			k.log.LogAttrs(ctx, slog.LevelError, "the releases for a protocol could not be read", slog.Any("error", err))
-			wait = retryLoad
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-k.wake:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-	stop()
-	<-ended
+	Follow(ctx, k.store, 0, k.Refresh, func(err error) {
+		k.log.LogAttrs(ctx, slog.LevelError, "the releases for a protocol could not be read", slog.Any("error", err))
+	})
 	return nil
 }
 

@@ -22,7 +22,6 @@ import (
 )
 
 const (
-	retryLoad    = time.Second
 	refreshEvery = time.Minute
 	settle       = 50 * time.Millisecond // changes that come close together are read once
 	differences  = 5                     // packages from which there is a difference to a newer one
@@ -38,7 +37,6 @@ type Book struct {
 	clock    func() time.Time
 	log      *slog.Logger
 	current  atomic.Pointer[edition]
-	wake     chan struct{}
 	loading  chan struct{}      // one look at the store at a time, so that no older edition follows a newer one
 	failed   map[pair]time.Time // differences that are not worth having or could not be made, and when to try again
 	verified map[[sha256.Size]byte]bool
@@ -52,7 +50,7 @@ func NewBook(st store.Store, blobs blob.Store, clock func() time.Time, log *slog
 	if clock == nil {
 		clock = time.Now
 	}
-	b := &Book{store: st, blobs: blobs, clock: clock, log: log.With("protocol", Name), wake: make(chan struct{}, 1), loading: make(chan struct{}, 1), failed: map[pair]time.Time{},
+	b := &Book{store: st, blobs: blobs, clock: clock, log: log.With("protocol", Name), loading: make(chan struct{}, 1), failed: map[pair]time.Time{},
 		verified: map[[sha256.Size]byte]bool{}}
 	b.current.Store(&edition{})
 	return b
@@ -116,48 +114,10 @@ type item struct {
 
 // Run keeps the book fresh until ctx ends. A store that is away is waited for; meanwhile the last edition serves.
 func (b *Book) Run(ctx context.Context) error {
-	watching, stop := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	defer func() { stop(); <-ended }()
-	go func() {
-		defer close(ended)
-		for watching.Err() == nil {
-			err := b.store.Watch(watching, func() {
-				select {
-				case b.wake <- struct{}{}:
-				default:
-				}
-			})
-			if err != nil {
-				pause(watching, retryLoad)
-			}
-		}
-	}()
-	for ctx.Err() == nil {
-		wait := refreshEvery
-		if err := b.Refresh(ctx); err != nil && ctx.Err() == nil {
-			b.log.LogAttrs(ctx, slog.LevelError, "the deployments could not be read", slog.Any("error", err))
-			wait = retryLoad
-		}
-		pause(ctx, settle)
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-b.wake:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
+	protocol.Follow(ctx, b.store, settle, b.Refresh, func(err error) {
+		b.log.LogAttrs(ctx, slog.LevelError, "the deployments could not be read", slog.Any("error", err))
+	})
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }
 
 // Refresh reads the store, gives labels to what is new, puts a new edition in force, and makes the differences that are

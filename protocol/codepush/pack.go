@@ -10,14 +10,12 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
-	"github.com/klauspost/compress/flate"
-
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/blob"
+	"github.com/slipstream-ota/slipstream/protocol/archive"
 )
 
 // diffFile says what a difference takes away. It makes a zip a difference.
@@ -41,58 +39,23 @@ func (f *packed) copyTo(ctx context.Context, w io.Writer, blobs blob.Store) erro
 		return err
 	}
 	defer func() { _ = r.Close() }() // only read from
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(w, sum), io.LimitReader(r, f.size+1))
-	if err != nil {
-		return fmt.Errorf("copy %s: %w", f.path, err)
-	}
-	if n != f.size || digestOf(sum) != f.sha256 {
-		return slipstream.Refuse(slipstream.ReasonFileMismatch, f.path, "the stored bytes are not the signed ones")
-	}
-	return nil
+	return archive.Checked(w, r, slipstream.File{Path: f.path, Size: f.size, SHA256: f.sha256})
 }
 
 func digestOf(h hash.Hash) slipstream.Digest { return slipstream.DigestOf([32]byte(h.Sum(nil))) }
 
-// putZip stores a zip of first, if there is one, and files. Every entry is deflated and nothing but names and contents
-// goes in, so that the same files give the same bytes.
-func putZip(ctx context.Context, blobs blob.Store, first *packed, files []packed) (_ slipstream.Digest, size int64, err error) {
-	tmp, err := os.CreateTemp("", "slipstream-codepush-*")
-	if err != nil {
-		return "", 0, fmt.Errorf("make package: %w", err)
-	}
-	defer func() { err = errors.Join(err, tmp.Close(), os.Remove(tmp.Name())) }()
-	sum := sha256.New()
-	z := zip.NewWriter(io.MultiWriter(tmp, sum))
-	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, 6) })
+// putZip stores a zip of first, if there is one, and files. The same files give the same bytes.
+func putZip(ctx context.Context, blobs blob.Store, first *packed, files []packed) (slipstream.Digest, int64, error) {
 	sorted := slices.Clone(files)
 	slices.SortFunc(sorted, func(a, b packed) int { return strings.Compare(a.path, b.path) })
 	if first != nil {
 		sorted = slices.Insert(sorted, 0, *first)
 	}
+	entries := make([]archive.Entry, len(sorted))
 	for i := range sorted {
-		w, err := z.CreateHeader(&zip.FileHeader{Name: sorted[i].path, Method: zip.Deflate})
-		if err != nil {
-			return "", 0, fmt.Errorf("pack %s: %w", sorted[i].path, err)
-		}
-		if err := sorted[i].copyTo(ctx, w, blobs); err != nil {
-			return "", 0, err
-		}
+		entries[i] = archive.Entry{Path: sorted[i].path, CopyTo: func(w io.Writer) error { return sorted[i].copyTo(ctx, w, blobs) }}
 	}
-	if err := z.Close(); err != nil {
-		return "", 0, fmt.Errorf("pack: %w", err)
-	}
-	if size, err = tmp.Seek(0, io.SeekCurrent); err != nil {
-		return "", 0, fmt.Errorf("pack: %w", err)
-	}
-	if _, err := tmp.Seek(0, io.SeekStart); err != nil {
-		return "", 0, fmt.Errorf("pack: %w", err)
-	}
-	d := digestOf(sum)
-	if err := blobs.Put(ctx, d, size, tmp); err != nil {
-		return "", 0, fmt.Errorf("store package: %w", err)
-	}
-	return d, size, nil
+	return archive.Put(ctx, blobs, func(w io.Writer) error { return archive.Write(w, entries) })
 }
 
 // putDiff stores what makes the package old into next, after applying it as a client does: what comes out must have the
