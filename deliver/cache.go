@@ -127,6 +127,15 @@ func (c *cache) remove(el *list.Element) {
 	c.used -= int64(len(e.doc.body)) + entryOverhead
 }
 
+// drop makes the document of key be loaded again before it is given out.
+func (c *cache) drop(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el, ok := c.entries[key]; ok {
+		el.Value.(*cached).generation = -1
+	}
+}
+
 // expire makes every entry be loaded again before it is given out.
 func (c *cache) expire() {
 	c.mu.Lock()

@@ -234,7 +234,26 @@ func (s *Server) containers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	doc, err := s.cache.get(r.Context(), "containers "+string(d), func(ctx context.Context) ([]byte, error) {
+	doc, err := s.containerList(r.Context(), d)
+	if err != nil {
+		return err
+	}
+	if from := slipstream.Digest(r.URL.Query().Get("from")); s.cfg.Wanted != nil && from.Valid() && from != d && !bytes.Contains(doc.body, []byte(from)) {
+		if s.cfg.Wanted(r.Context(), d, from) {
+			s.cache.drop(containerKey(d))
+			if doc, err = s.containerList(r.Context(), d); err != nil {
+				return err
+			}
+		}
+	}
+	s.writeDocument(w, r, doc, s.headers.list)
+	return nil
+}
+
+func containerKey(d slipstream.Digest) string { return "containers " + string(d) }
+
+func (s *Server) containerList(ctx context.Context, d slipstream.Digest) (*document, error) {
+	return s.cache.get(ctx, containerKey(d), func(ctx context.Context) ([]byte, error) {
 		list := []slipstream.Container{}
 		err := s.cfg.Store.View(ctx, func(tx store.Tx) error {
 			if _, err := tx.Releases().Get(ctx, d); err != nil {
@@ -249,12 +268,4 @@ func (s *Server) containers(w http.ResponseWriter, r *http.Request) error {
 		}
 		return json.Marshal(list)
 	})
-	if err != nil {
-		return err
-	}
-	if from := slipstream.Digest(r.URL.Query().Get("from")); s.cfg.Wanted != nil && from.Valid() && from != d && !bytes.Contains(doc.body, []byte(from)) {
-		s.cfg.Wanted(d, from)
-	}
-	s.writeDocument(w, r, doc, s.headers.list)
-	return nil
 }

@@ -39,9 +39,9 @@ type Config struct {
 	// TrustedProxies says whether a peer, by its IP address, may name the real sender in X-Forwarded-For; nil trusts
 	// nobody.
 	TrustedProxies func(ip string) bool
-	// Wanted is told that a device that runs from found no container from there to release; it must not block. nil tells
-	// nobody.
-	Wanted func(release, from slipstream.Digest)
+	// Wanted is told that a device that runs from found no container from there to release. It may wait a moment until one
+	// is made, and reports whether it is worth looking again. nil tells nobody.
+	Wanted func(ctx context.Context, release, from slipstream.Digest) bool
 	// Live is told when a channel changed, and answers those who listen; the caller runs it. nil answers nobody.
 	Live *live.Hub
 	// Spread is over how many seconds the devices of a channel spread what they do when they are told; nil or 0 means

@@ -183,7 +183,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	if err != nil {
 		return nil, errors.Join(err, listener.Close(), o.close())
 	}
-	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted(), ReportRate: cfg.reports.rate, Wanted: containers.Want,
+	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted(), ReportRate: cfg.reports.rate, Wanted: containers.Await,
 		Pages: cfg.pages, Live: news.hub, Spread: rollout.SpreadOf, Caps: capsOf})
 	logins := auth.NewLimiter(nil) // one for all surfaces: who guesses at two of them is slowed down at both
 	adapters := cfg.foreign(o, devices, changes, tokens, logins)

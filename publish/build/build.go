@@ -51,6 +51,8 @@ type Config struct {
 	Bounds  Bounds
 	// Budget bounds the time that the bases of one release may take together; default 10 minutes.
 	Budget time.Duration
+	// Wait bounds how long Await waits for a container that is about to be made; default 800 ms.
+	Wait time.Duration
 }
 
 // Builder plans and makes containers.
@@ -58,6 +60,8 @@ type Builder struct {
 	cfg    Config
 	wake   chan struct{}
 	wishes chan wish
+	ended  *signal       // after every job of this node
+	places chan struct{} // of those who wait
 }
 
 type wish struct{ release, from slipstream.Digest }
@@ -73,7 +77,11 @@ func New(cfg Config) *Builder {
 	if cfg.Budget <= 0 {
 		cfg.Budget = 10 * time.Minute
 	}
-	return &Builder{cfg: cfg, wake: make(chan struct{}, 1), wishes: make(chan wish, wantedAtOnce)}
+	if cfg.Wait <= 0 {
+		cfg.Wait = 800 * time.Millisecond
+	}
+	return &Builder{cfg: cfg, wake: make(chan struct{}, 1), wishes: make(chan wish, wantedAtOnce),
+		ended: newSignal(), places: make(chan struct{}, maxWaiting)}
 }
 
 // Wake says that there may be something to do. It never blocks.
@@ -94,15 +102,22 @@ func (b *Builder) Want(release, from slipstream.Digest) {
 }
 
 // Run plans and works until ctx ends. What comes in while there is work is looked at between two jobs: the full container
-// of a new release does not wait for every base of the one before.
+// of a new release does not wait for every base of the one before. What devices ask for comes after what is planned at
+// the same time, so that what was planned keeps its order.
 func (b *Builder) Run(ctx context.Context) error {
 	var planned time.Time
+	var asked []wish
 	for ctx.Err() == nil {
 		if now := b.cfg.Clock(); now.Sub(planned) >= replanEvery || planned.After(now) {
 			if err := b.plan(ctx); err != nil {
 				b.tell(ctx, "containers could not be planned", err)
 			}
 			planned = now
+		}
+		for _, w := range asked {
+			if err := b.grant(ctx, w); err != nil {
+				b.tell(ctx, "a container that was asked for could not be planned", err)
+			}
 		}
 		worked, err := b.work(ctx)
 		if err != nil {
@@ -112,28 +127,29 @@ func (b *Builder) Run(ctx context.Context) error {
 		if worked && err == nil {
 			pause = 0
 		}
-		if b.listen(ctx, pause) {
+		var replan bool
+		if replan, asked = b.listen(ctx, pause); replan {
 			planned = time.Time{}
 		}
 	}
 	return nil
 }
 
-// listen takes what came in, waiting up to pause for it, and says whether to plan anew. However fast wishes come, it
-// takes no more of them than can wait, so that work goes on between.
-func (b *Builder) listen(ctx context.Context, pause time.Duration) (replan bool) {
+// listen takes what came in, waiting up to pause for it, and says whether to plan anew and what devices asked for.
+// However fast wishes come, it takes no more of them than can wait, so that work goes on between.
+func (b *Builder) listen(ctx context.Context, pause time.Duration) (replan bool, asked []wish) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	if pause > 0 {
 		select {
 		case <-ctx.Done():
-			return false
+			return false, nil
 		case <-b.wake:
 			replan = true
 		case w := <-b.wishes:
-			b.granted(ctx, w)
+			asked = append(asked, w)
 		case <-timer.C:
-			return false
+			return false, nil
 		}
 	}
 	for range wantedAtOnce {
@@ -141,18 +157,12 @@ func (b *Builder) listen(ctx context.Context, pause time.Duration) (replan bool)
 		case <-b.wake:
 			replan = true
 		case w := <-b.wishes:
-			b.granted(ctx, w)
+			asked = append(asked, w)
 		default:
-			return replan
+			return replan, asked
 		}
 	}
-	return replan
-}
-
-func (b *Builder) granted(ctx context.Context, w wish) {
-	if err := b.grant(ctx, w); err != nil {
-		b.tell(ctx, "a container that was asked for could not be planned", err)
-	}
+	return replan, asked
 }
 
 // Settle plans, and works until nothing is due. A job that fails is left in the queue and its error given.
@@ -192,6 +202,7 @@ func (b *Builder) work(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	defer b.ended.send()
 	began := b.cfg.Clock()
 	j.Note, err = b.attempt(ctx, &j)
 	j.State, j.Updated = store.JobDone, b.cfg.Clock()

@@ -82,9 +82,18 @@ func (w *world) offer(releases ...*slipstream.Release) {
 	w.Helper()
 	var entries []string
 	for i, r := range releases {
-		entries = append(entries, fmt.Sprintf(`{"id":"r%d","manifest":%q,"seq":%d,"platform":"any"}`, i, r.Digest, r.Manifest.Seq))
+		entries = append(entries, fmt.Sprintf(`{"id":"r%d","manifest":%q,"seq":%d,"to":10000,"platform":"any"}`, i, r.Digest, r.Manifest.Seq))
 	}
-	policy := fmt.Appendf(nil, `{"packages":{"main":{"rollouts":[%s]}}}`, strings.Join(entries, ","))
+	w.decide(fmt.Sprintf(`{"rollouts":[%s]}`, strings.Join(entries, ",")), nil)
+}
+
+// decide puts the policy of package main in force, with digests for the names of releases.
+func (w *world) decide(pkg string, names map[string]*slipstream.Release) {
+	w.Helper()
+	for n, r := range names {
+		pkg = strings.ReplaceAll(pkg, `"`+n+`"`, `"`+string(r.Digest)+`"`)
+	}
+	policy := []byte(`{"packages":{"main":` + pkg + `}}`)
 	w.update(func(ctx context.Context, tx store.Tx) error {
 		ch := store.Channel{App: "shop", Name: "production", Policy: policy}
 		if err := tx.Channels().Save(ctx, ch); !errors.Is(err, slipstream.ErrNotFound) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,9 +18,9 @@ const unused = 24 * time.Hour
 
 // catalogue is what planning looks at, read in one snapshot.
 type catalogue struct {
+	decided
 	releases   map[pkgKey][]*slipstream.Release // newest first
 	containers map[slipstream.Digest][]slipstream.Container
-	offered    map[slipstream.Digest]bool
 }
 
 type pkgKey struct{ app, pkg string }
@@ -39,28 +40,64 @@ func (b *Builder) catalogue(ctx context.Context) (c catalogue, err error) {
 			k := pkgKey{r.Manifest.App, r.Manifest.Package}
 			c.releases[k] = append(c.releases[k], r)
 		}
-		c.offered, err = offered(ctx, tx, "")
+		c.decided, err = decisions(ctx, tx, "")
 		return err
 	})
 	return c, err
 }
 
-// offered gives the releases that rollouts of app name, "" for those of every app.
-func offered(ctx context.Context, tx store.Tx, app string) (map[slipstream.Digest]bool, error) {
+// decided is what channels say of releases.
+type decided struct {
+	offered  map[slipstream.Digest]bool
+	doubtful map[slipstream.Digest]bool // few devices run it: withdrawn, held, or offered to a small share only
+}
+
+// mostOf is the share of devices, in basis points, from which on a release counts as what a channel runs.
+const mostOf = 5000
+
+// decisions reads what the channels of app say, "" for those of every app.
+func decisions(ctx context.Context, tx store.Tx, app string) (decided, error) {
+	out := decided{offered: map[slipstream.Digest]bool{}, doubtful: map[slipstream.Digest]bool{}}
+	inForce := map[slipstream.Digest]bool{}
 	channels, err := tx.Channels().List(ctx, app)
-	out := map[slipstream.Digest]bool{}
 	for _, ch := range channels {
 		policy, err := rollout.PolicyOf(ch)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		for _, pp := range policy.Packages {
-			for _, e := range pp.Rollouts {
-				out[e.Manifest] = true
-			}
+			out.weigh(pp, inForce)
 		}
 	}
+	maps.DeleteFunc(out.doubtful, func(d slipstream.Digest, _ bool) bool { return inForce[d] })
 	return out, err
+}
+
+// weigh notes which releases of a package one channel offers, which most of its devices may run, and which only few can.
+func (c decided) weigh(pp *rollout.PackagePolicy, inForce map[slipstream.Digest]bool) {
+	withdrawn := map[slipstream.Digest]bool{}
+	for _, w := range pp.Withdrawn {
+		withdrawn[w.Digest], c.doubtful[w.Digest] = true, true
+	}
+	for _, e := range pp.Rollouts {
+		c.offered[e.Manifest] = true
+		switch {
+		case withdrawn[e.Manifest]:
+		case e.Hold == "" && e.To-e.From >= mostOf:
+			inForce[e.Manifest] = true
+		default:
+			c.doubtful[e.Manifest] = true
+		}
+	}
+}
+
+// lastInForce puts the newest release that most devices may run before the others, which are newest first.
+func (c decided) lastInForce(earlier []slipstream.Digest) []slipstream.Digest {
+	i := slices.IndexFunc(earlier, func(d slipstream.Digest) bool { return !c.doubtful[d] })
+	if i <= 0 {
+		return earlier
+	}
+	return slices.Concat(earlier[i:i+1], earlier[:i], earlier[i+1:])
 }
 
 // plan queues what is worth having of every release that has no full container yet or is on offer, and drops what
@@ -109,7 +146,7 @@ func (b *Builder) planOne(ctx context.Context, c catalogue, target *slipstream.R
 			}
 		}
 	}
-	wanted := Bases(target.Digest, earlier, from, b.cfg.Bounds)
+	wanted := Bases(target.Digest, c.lastInForce(earlier), from, b.cfg.Bounds)
 	for _, d := range embedded[:min(1, len(embedded))] { // where new installations start
 		if !slices.Contains(wanted, d) {
 			wanted = append(wanted, d)
@@ -197,11 +234,24 @@ func (b *Builder) drop(ctx context.Context, c catalogue, target slipstream.Diges
 	return nil
 }
 
-// grant queues what a device asked for, when both releases exist, lead to each other, and the asked for is on offer.
+// grant queues what a device asked for, when there is a way.
 func (b *Builder) grant(ctx context.Context, w wish) error {
-	meant := false
-	err := b.cfg.Store.View(ctx, func(tx store.Tx) error {
-		meant = false
+	leads, err := b.leads(ctx, w)
+	if err != nil || !leads {
+		return err
+	}
+	jobs, err := b.cfg.Store.Jobs().List(ctx, w.release)
+	if err != nil || len(jobs) >= maxWanted {
+		return err
+	}
+	_, err = b.cfg.Store.Jobs().Add(ctx, []store.Job{{Release: w.release, From: w.from, Priority: priorityWanted, Created: b.cfg.Clock()}})
+	return err
+}
+
+// leads says whether both releases exist, lead to each other, and the asked for is on offer. Strangers ask for anything.
+func (b *Builder) leads(ctx context.Context, w wish) (leads bool, err error) {
+	err = b.cfg.Store.View(ctx, func(tx store.Tx) error {
+		leads = false
 		target, err := tx.Releases().Get(ctx, w.release)
 		if err != nil {
 			return err
@@ -214,20 +264,12 @@ func (b *Builder) grant(ctx context.Context, w wish) error {
 		if target.Embedded || target.Digest == base.Digest || t.App != o.App || t.Package != o.Package || !meet(t.Platform, o.Platform) {
 			return nil
 		}
-		on, err := offered(ctx, tx, t.App)
-		meant = on[target.Digest]
+		on, err := decisions(ctx, tx, t.App)
+		leads = on.offered[target.Digest]
 		return err
 	})
-	if errors.Is(err, slipstream.ErrNotFound) || err == nil && !meant {
-		return nil // strangers ask for anything
+	if errors.Is(err, slipstream.ErrNotFound) {
+		return false, nil
 	}
-	if err != nil {
-		return err
-	}
-	jobs, err := b.cfg.Store.Jobs().List(ctx, w.release)
-	if err != nil || len(jobs) >= maxWanted {
-		return err
-	}
-	_, err = b.cfg.Store.Jobs().Add(ctx, []store.Job{{Release: w.release, From: w.from, Priority: priorityWanted, Created: b.cfg.Clock()}})
-	return err
+	return leads, err
 }

@@ -33,9 +33,10 @@ func (b Bounds) withDefaults() Bounds {
 	return b
 }
 
-// Bases chooses what target gets containers from, the most useful first: the release before it, which a fleet that
-// follows runs even while nobody has told; then what most devices run; then the other newest ones. earlier are the
-// releases before it, newest first; running may name later ones too, from which devices go back.
+// Bases chooses what target gets containers from, the most useful first: what half of the fleet or more runs; the first
+// of earlier, which a fleet that follows runs even while nobody has told; then what else most devices run; then the other
+// earlier ones. earlier are the releases before it, the last one in force first, then newest first; running may name
+// later ones too, from which devices go back.
 func Bases(target slipstream.Digest, earlier []slipstream.Digest, running []Share, b Bounds) []slipstream.Digest {
 	b = b.withDefaults()
 	running = slices.DeleteFunc(slices.Clone(running), func(s Share) bool { return s.Devices <= 0 || s.Release == target })
@@ -46,7 +47,11 @@ func Bases(target slipstream.Digest, earlier []slipstream.Digest, running []Shar
 	for _, s := range running {
 		fleet += s.Devices
 	}
-	wanted := slices.Clone(earlier[:min(1, len(earlier))])
+	var wanted []slipstream.Digest
+	if len(running) > 0 && 2*running[0].Devices >= fleet {
+		wanted = append(wanted, running[0].Release)
+	}
+	wanted = append(wanted, earlier[:min(1, len(earlier))]...)
 	for _, s := range running {
 		if float64(covered) >= b.Cover*float64(fleet) {
 			break
