@@ -24,12 +24,15 @@ func (w *rewriter) bodyOf(i int) (body, bool) {
 }
 
 // bodies calls visit with the instructions of all functions in the order of the file, those that several functions share
-// once: for the first of them.
+// once: for the first of them. All are known before the first visit, which may change what tells them.
 func (w *rewriter) bodies(visit func(body)) {
 	all := newSorter(w.room)
 	defer all.close()
+	if w.room == nil {
+		all.held = make([]record, 0, w.functions)
+	}
 	for i := range w.functions {
-		if s, ok := w.bodyOf(i); ok {
+		if s, ok := w.bodyOf(i); ok && !all.begun(uint64(s.at)) {
 			all.add(record{uint64(s.at), uint64(i)<<32 | uint64(s.size)})
 		}
 	}
@@ -57,48 +60,44 @@ type coder struct {
 // instructions renumbers strings, and makes ids of functions and places of literals distances to the one before.
 func (w *rewriter) instructions() {
 	c := &coder{cases: w.size}
+	q := w.quick()
 	w.bodies(func(s body) {
 		if !w.version.recent { // there functions are numbered in the order in which they are made
 			c.last[functionID] = s.function
 		}
-		w.body(c, s)
+		w.body(c, q, s)
 	})
 }
 
+// quick is what passes most instructions without a look at their operands.
+type quick struct {
+	passes *[256]pass
+	short  [shortIDs]byte // other ids of strings, for operands of one byte
+	long   []uint32       // and of two; empty: those are not passed
+}
+
+func (w *rewriter) quick() *quick {
+	q := &quick{passes: &w.version.passes}
+	if w.renumbered() == 0 { // strings stay
+		q.passes = &w.version.kept
+		return q
+	}
+	for i := range q.short {
+		q.short[i] = byte(w.id(uint32(i)))
+	}
+	if len(w.ids) <= 1<<16 {
+		q.long = w.ids
+	}
+	return q
+}
+
 // body goes through the instructions of a function.
-func (w *rewriter) body(c *coder, s body) {
-	forms := &w.version.forms
-	if w.ids == nil && w.wide == nil { // strings stay
-		forms = &w.version.fixed
-	}
-	ids := w.ids
-	if len(ids) > 1<<16 || w.room != nil {
-		ids = nil // then not all fit, or the page must know
-	}
+func (w *rewriter) body(c *coder, q *quick, s body) {
 	for at, end := int(s.at), int(s.end()); at < end; {
-		// What has no number to care for is passed quickly, and so are most strings.
 		b := w.chunk(at, end-at)
-		i := 0
-		for i < len(b) {
-			code := b[i]
-			if n := int(forms[code]); n > 0 {
-				i += n
-				continue
-			}
-			k := i + int(w.version.named[code])
-			next := i + int(w.version.length[code])
-			if k == i || next > len(b) || ids == nil {
-				break
-			}
-			if v := int(binary.LittleEndian.Uint16(b[k:])); v < len(ids) {
-				binary.LittleEndian.PutUint16(b[k:], uint16(ids[v]))
-			}
-			i = next
-		}
+		w.touch()
+		i := w.pass(c, q, b)
 		if at += i; i >= len(b) {
-			if at >= end {
-				return
-			}
 			continue
 		}
 		code := b[i]
@@ -111,8 +110,51 @@ func (w *rewriter) body(c *coder, s body) {
 	}
 }
 
+// pass goes through instructions until one that takes more care, or is not at hand as a whole, and gives where that is.
+func (w *rewriter) pass(c *coder, q *quick, b []byte) int {
+	i := 0
+	for i < len(b) {
+		p := q.passes[b[i]]
+		k, next := i+p.operand(), i+p.length()
+		if next > len(b) {
+			break
+		}
+		switch p.kind() {
+		case passString1:
+			b[k] = q.short[b[k]]
+		case passString2:
+			v := int(b[k]) | int(b[k+1])<<8
+			if v < len(q.long) {
+				binary.LittleEndian.PutUint16(b[k:], uint16(q.long[v]))
+			} else if q.long == nil {
+				return i
+			}
+		case passFunction:
+			v := uint32(b[k]) | uint32(b[k+1])<<8
+			last := c.last[functionID]
+			if w.undo {
+				v = (v + last) & 0xffff
+				c.last[functionID] = v
+			} else {
+				c.last[functionID] = v
+				v -= last
+			}
+			binary.LittleEndian.PutUint16(b[k:], uint16(v))
+		case passNever:
+			return i
+		}
+		i = next
+	}
+	return i
+}
+
 // instruction rewrites the one at a place, and gives where the instructions of the function end.
 func (w *rewriter) instruction(c *coder, code byte, at, end int) int {
+	note := func(kind byte, place uint32) {
+		if w.renumbered() > 0 { // else there is nothing to do about literals
+			w.note(kind, place, c.count)
+		}
+	}
 	for _, o := range w.version.numbered[code] {
 		operandAt := at + o.at
 		switch o.kind {
@@ -135,10 +177,10 @@ func (w *rewriter) instruction(c *coder, code byte, at, end int) int {
 				place = w.step(operandAt, o.width, c.last[arrayAt])
 				c.last[arrayAt] = place
 			}
-			w.note(arrayAt, place, c.count)
+			note(arrayAt, place)
 		default:
 			c.last[o.kind] = w.step(operandAt, o.width, c.last[o.kind])
-			w.note(o.kind, c.last[o.kind], c.count)
+			note(o.kind, c.last[o.kind])
 		}
 	}
 	return end

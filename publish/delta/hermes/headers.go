@@ -44,14 +44,13 @@ func (v *version) inLarge() (size, name int) {
 	return 8, 12
 }
 
-func (w *rewriter) function(i int) function {
-	var f function
+func (w *rewriter) function(i int) (f function) {
 	size := w.version.headerSize()
 	at := w.headers.at + size*i
-	if w.room == nil {
-		b := w.win[at : at+size]
-		for k := range size / 4 {
-			f.words[k] = binary.LittleEndian.Uint32(b[4*k:])
+	if b := w.whole(at, size); b != nil {
+		f.words[0], f.words[1], f.words[2] = binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
+		if size == 16 {
+			f.words[3] = binary.LittleEndian.Uint32(b[12:])
 		}
 		return f
 	}
@@ -61,10 +60,18 @@ func (w *rewriter) function(i int) function {
 	return f
 }
 
-func (w *rewriter) setFunction(i int, f function) {
-	size := w.version.headerSize()
-	for k, v := range f.words[:size/4] {
-		w.setNumber(w.headers.at+size*i+4*k, 4, v)
+// setFunction writes the first three words of a header. What follows them stays.
+func (w *rewriter) setFunction(i int, f *function) {
+	at := w.headers.at + w.version.headerSize()*i
+	if b := w.whole(at, 12); b != nil {
+		binary.LittleEndian.PutUint32(b, f.words[0])
+		binary.LittleEndian.PutUint32(b[4:], f.words[1])
+		binary.LittleEndian.PutUint32(b[8:], f.words[2])
+		w.touch()
+		return
+	}
+	for k, v := range f.words[:3] {
+		w.setNumber(at+4*k, 4, v)
 	}
 }
 
@@ -105,7 +112,7 @@ func (w *rewriter) offsets() {
 			f.words[0], f.words[2] = f.words[0]&^offsetBits|(offset-end)&offsetBits, f.words[2]&^offsetBits|(other-info)&offsetBits
 		}
 		end, info = offset+w.codeSize(f), other
-		w.setFunction(i, f)
+		w.setFunction(i, &f)
 	}
 }
 
@@ -127,11 +134,11 @@ func (w *rewriter) recentOffsets() {
 		f := w.function(i)
 		if !w.large(f) {
 			end = move(&f, end) + w.codeSize(f)
-			w.setFunction(i, f)
+			w.setFunction(i, &f)
 			continue
 		}
 		last = move(&f, last)
-		w.setFunction(i, f)
+		w.setFunction(i, &f)
 		if at := w.largeAt(function{[4]uint32{last}}); at >= 0 {
 			sizeAt, _ := w.version.inLarge()
 			end = w.stepIn(w.far, at, 4, end) + w.far.number(at+sizeAt, 4)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"testing"
@@ -188,6 +189,39 @@ func TestShortIdsStayShort(t *testing.T) {
 	}
 	if back := invert(ids); back[ids[7]] != 7 {
 		t.Error("the inverse is none")
+	}
+}
+
+// A list of strings that begins like the other is not looked through: every id would stay, also of strings that are there
+// twice.
+func TestIdsOfListsThatAreAlikeStay(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(7, 7))
+	for range 200 {
+		var old, new texts
+		n, more := rng.IntN(700), rng.IntN(300)
+		kinds := 1 + rng.IntN(2*n+1) // few: many are there twice or more
+		for i := range n + more {
+			s := fmt.Sprint("text", rng.IntN(kinds))
+			place := textPlace{uint32(len(new.storage)), uint32(len(s)) << 1}
+			new.storage = append(new.storage, s...)
+			new.places = append(new.places, place)
+			if i < n {
+				old.places = append(old.places, place)
+			}
+		}
+		old.storage = new.storage
+		if rng.IntN(2) == 0 {
+			old, new = new, old
+		}
+		if ids := align(old, new); ids != nil {
+			t.Fatalf("%d and %d strings of %d kinds are not taken as alike", old.len(), new.len(), kinds)
+		}
+		for i, v := range renumbering(old, new) {
+			if v != uint32(i) {
+				t.Fatalf("of %d and %d strings of %d kinds, %d would become %d", old.len(), new.len(), kinds, i, v)
+			}
+		}
 	}
 }
 

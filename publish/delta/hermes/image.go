@@ -67,6 +67,21 @@ func (m *image) chunk(at, n int) []byte {
 	return b[:min(n, len(b))]
 }
 
+// whole gives n bytes at a place when they are at hand together, else nil. Who changes them says so by touch.
+func (m *image) whole(at, n int) []byte {
+	if i := at - m.base; i >= 0 && i+n <= len(m.win) {
+		return m.win[i : i+n]
+	}
+	return nil
+}
+
+// touch says that what is at hand has changed.
+func (m *image) touch() {
+	if m.page != nil {
+		m.page.changed = true
+	}
+}
+
 func (m *image) byteAt(at int) byte {
 	if i := at - m.base; uint(i) < uint(len(m.win)) {
 		return m.win[i]
@@ -76,9 +91,7 @@ func (m *image) byteAt(at int) byte {
 
 func (m *image) setByte(at int, v byte) {
 	m.enter(at)[0] = v
-	if m.page != nil {
-		m.page.changed = true
-	}
+	m.touch()
 }
 
 // number reads a number of 1, 2 or 4 bytes.
@@ -121,9 +134,7 @@ func (m *image) setNumber(at int, width byte, v uint32) {
 	default:
 		binary.LittleEndian.PutUint32(b, v)
 	}
-	if m.page != nil {
-		m.page.changed = true
-	}
+	m.touch()
 }
 
 // clear makes bytes zero.
@@ -131,9 +142,7 @@ func (m *image) clear(s span) {
 	for at := s.at; at < s.end(); {
 		b := m.chunk(at, s.end()-at)
 		clear(b)
-		if m.page != nil {
-			m.page.changed = true
-		}
+		m.touch()
 		at += len(b)
 	}
 }

@@ -52,12 +52,11 @@ func (w *rewriter) literals() {
 		defer r.use.leave()
 	}
 	left := w.size // literals that may be looked at: an honest file has far fewer
-	claim := func(at, size int, kind byte) {
-		switch {
-		case kind >= longString && kind <= byteString:
-			r.claim(at, size, byte(size))
-		case size > 0:
-			r.claim(at, size, 0)
+	claim := func(at, count, width int, kind byte) {
+		if kind >= longString && kind <= byteString {
+			r.claimIDs(at, count, width)
+		} else {
+			r.claim(at, count*width)
 		}
 	}
 	for {
@@ -78,8 +77,9 @@ const (
 	group       = 8
 )
 
-// walk calls visit with every part of a run. It ends when left literals are seen, and gives how many are left then.
-func (w *rewriter) walk(s run, left int, visit func(at, size int, kind byte)) int {
+// walk calls visit with every part of a run: what tells kind and count, and so many literals of a width, which may be 0. It
+// ends when left literals are seen, and gives how many are left then.
+func (w *rewriter) walk(s run, left int, visit func(at, count, width int, kind byte)) int {
 	widths := [8]int{0, 0, 0, 8, longString: 4, shortString: 2, byteString: 1, 7: 4}
 	if w.version.recent {
 		widths[byteString] = 0 // it stands for undefined there
@@ -93,7 +93,7 @@ func (w *rewriter) walk(s run, left int, visit func(at, size int, kind byte)) in
 			}
 			count, size = count<<8|int(w.byteAt(at+1)), 2
 		}
-		visit(at, size, group)
+		visit(at, 1, size, group)
 		at += size
 		count = min(count, s.count, left)
 		s.count -= count
@@ -101,12 +101,14 @@ func (w *rewriter) walk(s run, left int, visit func(at, size int, kind byte)) in
 		if count == 0 {
 			return left
 		}
-		for range count {
-			if at+widths[kind] > s.end {
-				return left
-			}
-			visit(at, widths[kind], kind)
-			at += widths[kind]
+		width, fit := widths[kind], count
+		if width > 0 {
+			fit = min(count, (s.end-at)/width)
+		}
+		visit(at, fit, width, kind)
+		at += fit * width
+		if fit < count {
+			return left
 		}
 	}
 	return left
@@ -123,31 +125,66 @@ const (
 	shared = 1 // not of an id, or of more than one thing
 )
 
-// claim says what bytes are for: an id of a width, or with 0 anything else.
-func (r *roles) claim(at, size int, width byte) {
-	i, mark := at-r.begin, byte(shared)
-	if width > 0 {
-		mark = 1 + width
-		if r.use.byteAt(i) == mark { // by another run
-			return
+// claim says that bytes are for anything but ids.
+func (r *roles) claim(at, size int) {
+	for i, end := at-r.begin, at-r.begin+size; i < end; {
+		b := r.use.chunk(i, end-i)
+		for k := range b {
+			b[k] = shared
+		}
+		r.use.touch()
+		i += len(b)
+	}
+}
+
+// claimIDs says that bytes are for so many ids of a width.
+func (r *roles) claimIDs(at, count, width int) {
+	for i, end := at-r.begin, at-r.begin+count*width; i < end; i += width {
+		b := r.use.whole(i, width)
+		if b == nil {
+			r.claimID(i, width)
+			continue
+		}
+		r.use.touch()
+		if b[0] == byte(1+width) { // by another run
+			continue
+		}
+		for k := range b {
+			if b[k] != unused {
+				b[k] = shared
+			} else {
+				b[k] = byte(1 + width + k)
+			}
 		}
 	}
-	for k := i; k < i+size; k++ {
-		if r.use.byteAt(k) != unused {
-			r.use.setByte(k, shared)
-		} else {
-			r.use.setByte(k, mark)
+}
+
+// claimID is claimIDs for an id whose bytes are not at hand together.
+func (r *roles) claimID(i, width int) {
+	if r.use.byteAt(i) == byte(1+width) {
+		return
+	}
+	for k := range width {
+		mark := byte(1 + width + k)
+		if r.use.byteAt(i+k) != unused {
+			mark = shared
 		}
-		if width > 0 {
-			mark++
-		}
+		r.use.setByte(i+k, mark)
 	}
 }
 
 // alone calls visit with the ids whose bytes are all their own.
 func (r *roles) alone(visit func(at int, width byte)) {
 	for i := 0; i < r.size; {
-		width := r.use.byteAt(i) - 1
+		b := r.use.chunk(i, r.size-i)
+		n := 0
+		for n < len(b) && b[n] <= shared {
+			n++
+		}
+		if i += n; n == len(b) {
+			continue
+		}
+		width := b[n] - 1
 		if width != 1 && width != 2 && width != 4 || i+int(width) > r.size {
 			i++
 			continue

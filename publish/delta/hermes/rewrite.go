@@ -128,8 +128,8 @@ func newRewriter(l *layout, file *image, room *Room) *rewriter {
 // forward rewrites: what needs offsets first, offsets last.
 func (w *rewriter) forward() {
 	w.instructions()
-	w.literals()
-	if w.ids != nil {
+	if w.renumbered() > 0 {
+		w.literals()
 		w.names()
 	}
 	w.entries()
@@ -150,8 +150,16 @@ func (w *rewriter) contents() {
 const shortIDs = 256
 
 // align numbers the new strings like the old ones where both have them, and the others with what is left, in order. The
-// result is a permutation in which short ids stay short.
+// result is a permutation in which short ids stay short, nil when all stay as they are.
 func align(old, new texts) []uint32 {
+	if alike(old, new) {
+		return nil
+	}
+	return renumbering(old, new)
+}
+
+// renumbering is align without the look at what is alike.
+func renumbering(old, new texts) []uint32 {
 	n := max(old.len(), new.len())
 	const none = ^uint32(0)
 	ids, taken := make([]uint32, n), make([]bool, n)
@@ -159,8 +167,14 @@ func align(old, new texts) []uint32 {
 		ids[i] = none
 	}
 	known := newFinder(old)
+	guess := 0 // most often the one behind the last that was found
 	for i := range new.places {
-		if o, ok := known.first(new.at(i)); ok && (o < shortIDs) == (i < shortIDs) && !taken[o] {
+		o, ok := known.first(new.at(i), guess)
+		if !ok {
+			continue
+		}
+		guess = o + 1
+		if (o < shortIDs) == (i < shortIDs) && !taken[o] {
 			ids[i], taken[o] = uint32(o), true
 		}
 	}
@@ -181,6 +195,17 @@ func align(old, new texts) []uint32 {
 	return ids
 }
 
+// alike tells whether one list of strings is the begin of the other. Then every id stays: the first string of a content has
+// the same number on both sides, and the numbers that are left over are the same too.
+func alike(old, new texts) bool {
+	for i := range min(old.len(), new.len()) {
+		if !old.at(i).equal(new.at(i)) {
+			return false
+		}
+	}
+	return true
+}
+
 func invert(ids []uint32) []uint32 {
 	out := make([]uint32, len(ids))
 	for i, v := range ids {
@@ -189,7 +214,7 @@ func invert(ids []uint32) []uint32 {
 	return out
 }
 
-// identifiers gives how many strings have another number.
+// renumbered gives how many strings have another number.
 func (w *rewriter) renumbered() int {
 	if w.wide != nil {
 		return w.wide.size / 4
@@ -212,6 +237,13 @@ func (w *rewriter) id(v uint32) uint32 {
 func (w *rewriter) renumber(at int, width byte) { w.renumberIn(w.image, at, width) }
 
 func (w *rewriter) renumberIn(m *image, at int, width byte) {
+	if b := m.whole(at, 2); width == 2 && b != nil && len(w.ids) > 0 && len(w.ids) <= 1<<16 {
+		if v := int(binary.LittleEndian.Uint16(b)); v < len(w.ids) {
+			binary.LittleEndian.PutUint16(b, uint16(w.ids[v]))
+			m.touch()
+		}
+		return
+	}
 	v := m.number(at, width)
 	n := w.id(v)
 	if n == v || width == 2 && (n > 1<<16-1 || w.renumbered() > 1<<16) || width == 1 && v >= shortIDs {
@@ -281,7 +313,7 @@ func (w *rewriter) names() {
 		name := w.id(f.words[1] & mask >> shift)
 		if name < 1<<width && (w.renumbered() <= 1<<width || 1<<width == shortIDs) {
 			f.words[1] = f.words[1]&^mask | name<<shift
-			w.setFunction(i, f)
+			w.setFunction(i, &f)
 		}
 	}
 	for at := w.sources.at; at < w.sources.end(); at += 8 {

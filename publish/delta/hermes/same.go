@@ -364,14 +364,15 @@ func (p *program) content(kind byte, place, count uint32) []string {
 		return []string{fmt.Sprint("no literals at ", place)}
 	}
 	var out []string
-	p.walk(p.runOf(p.runs.held[0]), len(p.b), func(at, size int, kind byte) {
-		switch {
-		case kind == group:
-		case kind >= longString && kind <= byteString && size > 0:
-			t := p.text(p.number(at, byte(size)))
-			out = append(out, fmt.Sprintf("string %t %q", t.wide, t.bytes))
-		default:
-			out = append(out, fmt.Sprint(kind, " ", p.b[at:at+size]))
+	p.walk(p.runOf(p.runs.held[0]), len(p.b), func(at, count, width int, kind byte) {
+		for ; count > 0 && kind != group; count-- {
+			if kind >= longString && kind <= byteString && width > 0 {
+				t := p.text(p.number(at, byte(width)))
+				out = append(out, fmt.Sprintf("string %t %q", t.wide, t.bytes))
+			} else {
+				out = append(out, fmt.Sprint(kind, " ", p.b[at:at+width]))
+			}
+			at += width
 		}
 	})
 	return out

@@ -3,6 +3,7 @@ package hermes
 import (
 	"encoding/binary"
 	"slices"
+	"sort"
 )
 
 // record is what a sorter sorts, high first.
@@ -26,9 +27,10 @@ const (
 // sorter gives records back in order, equal ones once. Without a Room it holds them all; with one it holds some and keeps
 // sorted runs of the others there, which must not be released before it is read.
 type sorter struct {
-	room *Room
-	held []record
-	runs []sortedRun
+	room  *Room
+	held  []record
+	mixed bool // held is not in order
+	runs  []sortedRun
 }
 
 type sortedRun struct {
@@ -53,11 +55,27 @@ func (s *sorter) add(r record) {
 	if s.room != nil && len(s.held) == sorterCount {
 		s.spill()
 	}
+	if n := len(s.held); n > 0 && compare(s.held[n-1], r) > 0 {
+		s.mixed = true
+	}
 	s.held = append(s.held, r)
 }
 
+// begun tells of what is held in order whether there is a record of this high number, and else nothing: false.
+func (s *sorter) begun(high uint64) bool {
+	n := len(s.held)
+	if s.mixed || n == 0 || s.held[n-1].high < high {
+		return false
+	}
+	i := sort.Search(n, func(i int) bool { return s.held[i].high >= high })
+	return s.held[i].high == high
+}
+
 func (s *sorter) sort() {
-	slices.SortFunc(s.held, compare)
+	if s.mixed {
+		slices.SortFunc(s.held, compare)
+		s.mixed = false
+	}
 	s.held = slices.Compact(s.held)
 }
 
@@ -81,7 +99,7 @@ func (s *sorter) spill() {
 		}
 	}
 	s.room.write(b, at)
-	s.runs, s.held = append(s.runs, run), s.held[:0]
+	s.runs, s.held, s.mixed = append(s.runs, run), s.held[:0], false
 }
 
 // close gives the memory back, and what is in the room stays there.

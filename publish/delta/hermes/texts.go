@@ -75,40 +75,53 @@ func (l *layout) place(m, far *image, i int) (textPlace, bool) {
 // finder finds the first string of a content. It is a table of a few bytes for a string: a map of strings takes more memory
 // than the file that they are from.
 type finder struct {
-	in   texts
-	seed maphash.Seed // what is found does not depend on it
-	mask uint64
-	rows []uint32 // number of a string plus one, 0: free
+	in     texts
+	seed   maphash.Seed // what is found does not depend on it
+	mask   uint64
+	rows   []uint32 // number of a string plus one, and eight bits of its hash above; 0: free
+	unique bool     // no two have the same content
 }
+
+// numberBits are those of a row for the number: a file that is rewritten has fewer strings.
+const numberBits = 24
 
 func newFinder(in texts) *finder {
 	size := 1 << bits.Len(uint(in.len()+in.len()/2))
-	f := &finder{in: in, seed: maphash.MakeSeed(), mask: uint64(size - 1), rows: make([]uint32, size)}
+	f := &finder{in: in, seed: maphash.MakeSeed(), mask: uint64(size - 1), rows: make([]uint32, size), unique: true}
 	for i := range in.places {
-		if row := f.row(in.at(i)); f.rows[row] == 0 {
-			f.rows[row] = uint32(i) + 1
+		row, tag := f.row(in.at(i))
+		if f.rows[row] == 0 {
+			f.rows[row] = tag | uint32(i+1)
+		} else {
+			f.unique = false
 		}
 	}
 	return f
 }
 
-// row is where a content is, or where it would be.
-func (f *finder) row(t text) uint64 {
+// row is where a content is, or where it would be, with the bits of its hash.
+func (f *finder) row(t text) (row uint64, tag uint32) {
 	h := maphash.Bytes(f.seed, t.bytes)
 	if t.wide {
 		h = ^h
 	}
+	tag = uint32(h>>32) &^ (1<<numberBits - 1)
 	for h &= f.mask; ; h = (h + 1) & f.mask {
-		if v := f.rows[h]; v == 0 || f.in.at(int(v-1)).equal(t) {
-			return h
+		v := f.rows[h]
+		if v == 0 || (v^tag)>>numberBits == 0 && f.in.at(int(v&(1<<numberBits-1)-1)).equal(t) {
+			return h, tag
 		}
 	}
 }
 
-// first gives the number of the first string of this content.
-func (f *finder) first(t text) (int, bool) {
-	v := f.rows[f.row(t)]
-	return int(v) - 1, v != 0
+// first gives the number of the first string of this content. The one at guess is looked at before all others.
+func (f *finder) first(t text, guess int) (int, bool) {
+	if f.unique && guess < f.in.len() && f.in.at(guess).equal(t) {
+		return guess, true
+	}
+	row, _ := f.row(t)
+	v := f.rows[row]
+	return int(v&(1<<numberBits-1)) - 1, v != 0
 }
 
 // hashOf is the hash that the engine keeps of an identifier: Jenkins's, one character at a time, without its last steps.

@@ -1,6 +1,7 @@
 package hermes
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -34,11 +35,10 @@ type version struct {
 	operands [256][]operand
 	numbered [256][]placed // of the operands those that the rewriting cares for
 	length   [256]byte     // bytes, with the opcode
-	forms    [256]byte     // length of those that have none, else 0
-	named    [256]byte     // where the one string is, of 2 bytes, that some have and nothing else to care for; else 0
-	fixed    [256]byte     // length of those that have nothing but strings to care for, or not even these; else 0
-	recent   bool          // the file is laid out as from 98 on
-	caches   int           // bytes for caches in a large header of such a file
+	passes   [256]pass
+	kept     [256]pass // where strings keep their numbers
+	recent   bool      // the file is laid out as from 98 on
+	caches   int       // bytes for caches in a large header of such a file
 }
 
 // placed is an operand and where it is in its instruction.
@@ -62,23 +62,45 @@ func versionOf(n uint32) (v *version) {
 		return nil
 	}
 	for code, numbered := range v.numbered {
-		strings := 0
-		for _, o := range numbered {
-			if o.kind == stringID {
-				strings++
-			}
-		}
-		switch {
-		case len(numbered) == 0:
-			v.forms[code] = v.length[code]
-		case strings == 1 && len(numbered) == 1 && numbered[0].width == 2:
-			v.named[code] = byte(numbered[0].at)
-		}
-		if strings == len(numbered) {
-			v.fixed[code] = v.length[code]
-		}
+		v.passes[code] = passOf(v.length[code], numbered)
+		v.kept[code] = passOf(v.length[code], slices.DeleteFunc(slices.Clone(numbered), func(o placed) bool { return o.kind == stringID }))
 	}
 	return v
+}
+
+// pass says how an instruction is passed without a look at its operands: what it has, where that is, and its length.
+type pass uint32
+
+// What instructions have that are passed. All others take more care.
+const (
+	passNever = iota
+	passPlain // nothing to care for
+	passString1
+	passString2
+	passFunction
+)
+
+func (p pass) kind() int    { return int(p >> 16) }
+func (p pass) operand() int { return int(p >> 8 & 0xff) }
+func (p pass) length() int  { return int(p & 0xff) }
+
+func passOf(length byte, numbered []placed) pass {
+	kind, at := passNever, 0
+	if length > 0 && len(numbered) == 0 {
+		kind = passPlain
+	}
+	if len(numbered) == 1 {
+		at = numbered[0].at
+		switch numbered[0].operand {
+		case operand{stringID, 1}:
+			kind = passString1
+		case operand{stringID, 2}:
+			kind = passString2
+		case operand{functionID, 2}:
+			kind = passFunction
+		}
+	}
+	return pass(kind<<16 | at<<8 | int(length))
 }
 
 // directEval94 is the only instruction that versions up to 94 were seen to write in another way than 96.
