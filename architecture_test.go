@@ -88,6 +88,8 @@ var edges = map[string][]string{
 	"auth": {"", "store", "internal/httpx"},
 	"api":  {"", "sign", "decide", "halt/compare", "publish/delta", "store", "blob", "rollout", "report", "publish", "protocol", "halt", "halt/watch", "alert", "auth", "internal/httpx"},
 
+	"console": {"", "internal/httpx"},
+
 	"client":      {"", "sign", "decide", "publish/delta", "client/trial", "client/live"},
 	"client/live": {},
 

@@ -26,6 +26,7 @@ import (
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/blob"
 	"github.com/slipstream-ota/slipstream/client"
+	"github.com/slipstream-ota/slipstream/console"
 	"github.com/slipstream-ota/slipstream/deliver"
 	"github.com/slipstream-ota/slipstream/internal/config"
 	"github.com/slipstream-ota/slipstream/internal/httpx"
@@ -190,7 +191,11 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Limiter: logins, Jobs: containers, Spool: o.spool,
 		Log: cfg.log, Version: version, Sender: cfg.sender(), Protocols: protocols(), Alerts: news.alerts, Settle: adapters.settle})
 	watcher := cfg.watcher(o, changes, news.looked)
-	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), adapters, news.metrics()), cfg.log)
+	pages, err := console.New()
+	if err != nil {
+		return nil, errors.Join(err, listener.Close(), news.close(), o.close())
+	}
+	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), pages.Handler(), adapters, news.metrics()), cfg.log)
 
 	// A restored database gets new epochs before any device asks.
 	resignOnce(ctx, changes, cfg.log)
@@ -232,7 +237,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 }
 
 // routes puts the surfaces on one server.
-func routes(devices, admin http.Handler, adapters *foreign, metrics http.Handler) http.Handler {
+func routes(devices, admin, pages http.Handler, adapters *foreign, metrics http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if adapter := adapters.surface(r.URL.Path); adapter != nil {
 			adapter.ServeHTTP(w, r)
@@ -241,6 +246,10 @@ func routes(devices, admin http.Handler, adapters *foreign, metrics http.Handler
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, api.Base+"/"), strings.HasPrefix(path, "/v1/openapi"):
 			admin.ServeHTTP(w, r)
+		case strings.HasPrefix(path, console.Base), path+"/" == console.Base:
+			pages.ServeHTTP(w, r)
+		case console.Wants(r):
+			http.Redirect(w, r, console.Base, http.StatusSeeOther)
 		case path == "/metrics" && metrics != nil:
 			metrics.ServeHTTP(w, r)
 		default:
