@@ -18,6 +18,7 @@ func fullCommands() []listed {
 		{"build", newBuildCommand},
 		{"channel", newChannelCommand},
 		{"codepush", newCodepushCommand},
+		{"console", newConsoleCommand},
 		{"demo", newDemoCommand},
 		{"demo-program", newDemoProgramCommand},
 		{"device", newDeviceCommand},

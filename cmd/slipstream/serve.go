@@ -240,6 +240,7 @@ func (t *tool) serve(ctx context.Context, cfg serveConfig) (err error) {
 		if cfg.baseURL != "" {
 			fmt.Fprintf(w, "  devices reach it at %s\n", cfg.baseURL)
 		}
+		fmt.Fprintf(w, "  the console is at %s\n", consoleURL(s.URL()))
 		for _, line := range cfg.kept() {
 			fmt.Fprintln(w, " ", line)
 		}

@@ -249,6 +249,7 @@ func TestTheSurfacesShareOneServer(t *testing.T) {
 	s := startTestServer(t, tool, serveFlags{data: t.TempDir()})
 	for path, want := range map[string]int{
 		"/healthz": 200, "/readyz": 200, "/metrics": 200, "/v1/openapi.json": 200, "/v1/admin/apps": 401, "/v1/manifests/x": 404, "/nothing": 404,
+		"/console": 200, "/console/": 200, "/console/apps/shop": 200, "/console/assets/x": 404, "/": 404,
 	} {
 		res, err := http.Get(s.URL() + path)
 		if err != nil {

@@ -57,12 +57,12 @@ export function share(points) {
   return percent(points / 10000, 2);
 }
 
-// bytes writes a size by powers of 1024, as the command does.
+// bytes writes a size by powers of 1000, as the command does.
 export function bytes(n) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const units = ["B", "kB", "MB", "GB", "TB"];
   let i = 0;
-  while (n >= 1024 && i < units.length - 1) {
-    n /= 1024;
+  while (n >= 1000 && i < units.length - 1) {
+    n /= 1000;
     i++;
   }
   return `${number(n, i === 0 || n >= 100 ? 0 : 1)} ${units[i]}`;
