@@ -18,7 +18,7 @@ func (s *Server) routeAdmin() {
 	route(s, http.MethodGet, "/audit/verify", "Recompute the chain of all recorded changes", auth.Read, func(ctx context.Context, in *struct {
 		Head string `query:"head" doc:"Hash of an entry that must be there"`
 	}) (*body[auth.AuditReport], error) {
-		if p := by(ctx); p.App != "" {
+		if p := by(ctx); !p.Apps.All() {
 			return nil, forbidden(p, auth.Read) // the chain runs through the entries of all apps
 		}
 		return answer(auth.VerifyAudit(ctx, s.cfg.Store, in.Head))
@@ -39,12 +39,11 @@ func (s *Server) listAudit(ctx context.Context, in *struct {
 	if q.Limit == 0 {
 		q.Limit = defaultAudit
 	}
-	if p := by(ctx); p.App != "" {
-		if q.App != "" && q.App != p.App {
-			return nil, forbidden(p, auth.Read)
-		}
-		q.App = p.App
+	p := by(ctx)
+	if q.App != "" && !p.Apps.Has(q.App) {
+		return nil, forbidden(p, auth.Read)
 	}
+	q.Apps = p.Apps.Names()
 	out := AuditList{Entries: []AuditEntry{}}
 	err := s.cfg.Store.View(ctx, func(tx store.Tx) error {
 		out.Entries = out.Entries[:0]
@@ -73,7 +72,7 @@ func (s *Server) listTokens(ctx context.Context, _ *struct{}) (*body[TokenList],
 	all, err := s.cfg.Tokens.List(ctx)
 	out := TokenList{Tokens: []Token{}}
 	for _, k := range all {
-		if p := by(ctx); p.App == "" || p.App == k.App {
+		if by(ctx).Apps.Has(k.App) {
 			out.Tokens = append(out.Tokens, describeToken(k, ""))
 		}
 	}
@@ -82,7 +81,7 @@ func (s *Server) listTokens(ctx context.Context, _ *struct{}) (*body[TokenList],
 
 func (s *Server) createToken(ctx context.Context, in *struct{ Body NewToken }) (*body[Token], error) {
 	p, b := by(ctx), in.Body
-	if p.App != "" && b.App != p.App {
+	if !p.Apps.Has(b.App) {
 		return nil, forbidden(p, auth.Admit)
 	}
 	spec := auth.Spec{Name: b.Name, Role: auth.Role(b.Role), App: b.App}
@@ -98,7 +97,7 @@ func (s *Server) revokeToken(ctx context.Context, in *struct {
 }) (*struct{}, error) {
 	p := by(ctx)
 	return nil, s.cfg.Tokens.Revoke(ctx, p.Name, in.Token, func(k store.Token) error {
-		if p.App != "" && k.App != p.App {
+		if !p.Apps.Has(k.App) {
 			return forbidden(p, auth.Admit)
 		}
 		return nil
@@ -106,7 +105,7 @@ func (s *Server) revokeToken(ctx context.Context, in *struct {
 }
 
 func (s *Server) collect(ctx context.Context, in *struct{ Body Collect }) (*body[rollout.Collected], error) {
-	if p := by(ctx); p.App != "" {
+	if p := by(ctx); !p.Apps.All() {
 		return nil, forbidden(p, auth.Server)
 	}
 	b := in.Body

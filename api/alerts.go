@@ -154,7 +154,7 @@ func (s *Server) routeAlerts() {
 		return answer(s.cfg.Alerts.Rules(ctx))
 	})
 	route(s, http.MethodPut, "/alerts/rules", "Set what numbers are judged by", auth.Server, func(ctx context.Context, in *struct{ Body alert.Rules }) (*body[alert.Rules], error) {
-		if p := by(ctx); p.App != "" {
+		if p := by(ctx); !p.Apps.All() {
 			return nil, forbidden(p, auth.Server)
 		}
 		return answer(in.Body, s.cfg.Alerts.SetRules(ctx, by(ctx).Name, in.Body))
@@ -172,7 +172,7 @@ func (s *Server) routeAlerts() {
 // mayAlert keeps a token for one app to that app's alerts. What it may not see is not there for it.
 func mayAlert(p auth.Principal) func(store.Alert) error {
 	return func(a store.Alert) error {
-		if p.App != "" && a.App != p.App {
+		if !p.Apps.Has(a.App) {
 			return fmt.Errorf("alert %d: %w", a.ID, slipstream.ErrNotFound)
 		}
 		return nil
@@ -181,7 +181,7 @@ func mayAlert(p auth.Principal) func(store.Alert) error {
 
 func mayTarget(p auth.Principal) func(store.AlertTarget) error {
 	return func(t store.AlertTarget) error {
-		if p.App != "" && t.App != p.App {
+		if !p.Apps.Has(t.App) {
 			return fmt.Errorf("target %q: %w", t.Name, slipstream.ErrNotFound)
 		}
 		return nil
@@ -203,13 +203,10 @@ func pointer(t time.Time) *time.Time {
 
 func (s *Server) listAlerts(ctx context.Context, in *AlertQuery) (*body[AlertList], error) {
 	p := by(ctx)
-	if p.App != "" {
-		if in.App != "" && in.App != p.App {
-			return nil, forbidden(p, auth.Read)
-		}
-		in.App = p.App
+	if in.App != "" && !p.Apps.Has(in.App) {
+		return nil, forbidden(p, auth.Read)
 	}
-	q := store.AlertQuery{App: in.App, Kind: in.Kind, Active: in.Active, BeforeID: in.Before, Limit: in.Limit}
+	q := store.AlertQuery{App: in.App, Apps: p.Apps.Names(), Kind: in.Kind, Active: in.Active, BeforeID: in.Before, Limit: in.Limit}
 	if q.Limit == 0 {
 		q.Limit = defaultAlerts
 	}
@@ -246,7 +243,7 @@ func (s *Server) listTargets(ctx context.Context, _ *struct{}) (*body[AlertTarge
 
 func (s *Server) addTarget(ctx context.Context, in *struct{ Body NewAlertTarget }) (*body[AlertTarget], error) {
 	p, b := by(ctx), in.Body
-	if p.App != "" && b.App != p.App {
+	if !p.Apps.Has(b.App) {
 		return nil, forbidden(p, auth.Admit)
 	}
 	t, secret, err := s.cfg.Alerts.AddTarget(ctx, p.Name, alert.TargetSpec{Name: b.Name, Type: b.Type, App: b.App, Kinds: b.Kinds, Severity: b.Severity,
@@ -309,7 +306,7 @@ func (s *Server) targetsOf(ctx context.Context, tx store.Tx) (map[string]bool, e
 
 func (s *Server) retryDeliveries(ctx context.Context, in *struct{ Body RetryDeliveries }) (*body[Retried], error) {
 	p, b := by(ctx), in.Body
-	if p.App != "" {
+	if !p.Apps.All() {
 		if b.Target == "" {
 			return nil, slipstream.Hint(forbidden(p, auth.Admit), "name one of your targets")
 		}

@@ -31,7 +31,7 @@ func answer[T any](v T, err error) (*body[T], error) {
 func (s *Server) routeApps() {
 	route(s, http.MethodGet, "/whoami", "Who the token belongs to", auth.Read, func(ctx context.Context, _ *struct{}) (*body[Me], error) {
 		p := by(ctx)
-		return answer(Me{Name: p.Name, Role: p.Role, App: p.App}, nil)
+		return answer(Me{Name: p.Name, Role: p.Role, App: p.Apps.One(), Apps: p.Apps.Names(), Member: p.Member}, nil)
 	})
 	route(s, http.MethodGet, "/apps", "List apps", auth.Read, func(ctx context.Context, _ *struct{}) (*body[AppList], error) {
 		return answer(s.apps(ctx))
@@ -138,7 +138,7 @@ func newestRoot(ctx context.Context, tx store.Tx, app string) (*slipstream.Root,
 
 func (s *Server) createApp(ctx context.Context, in *struct{ Body NewApp }) (*body[App], error) {
 	p, n := by(ctx), in.Body
-	if p.App != "" {
+	if !p.Apps.All() {
 		return nil, forbidden(p, auth.Manage)
 	}
 	err := s.cfg.Rollout.CreateApp(ctx, p.Name, rollout.AppSpec{Name: n.Name, Display: n.Display, Kind: n.Kind, Platforms: n.Platforms})

@@ -170,6 +170,11 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: "/tokens/" + url.PathEscape(id)})
 }
 
+// SessionLink makes a code that signs one browser in.
+func (c *Client) SessionLink(ctx context.Context) (SessionLink, error) {
+	return send[SessionLink](ctx, c, http.MethodPost, "/session-links", nil)
+}
+
 // Collect finds or removes garbage.
 func (c *Client) Collect(ctx context.Context, g Collect) (rollout.Collected, error) {
 	return send[rollout.Collected](ctx, c, http.MethodPost, "/gc", g)

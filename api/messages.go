@@ -33,7 +33,10 @@ type Envelope struct {
 type Me struct {
 	Name string    `json:"name"`
 	Role auth.Role `json:"role"`
-	App  string    `json:"app,omitempty" doc:"The one app that the token is for; none means all"`
+	App  string    `json:"app,omitempty" doc:"The one app that the token is for, when it is for one"`
+	Apps []string  `json:"apps,omitempty" doc:"The apps that the token or member is for; none means all"`
+	// Member is whose token it is, or who is signed in.
+	Member string `json:"member,omitempty" doc:"The member whose token it is, or who is signed in"`
 }
 
 // StateKey is the public half of a key that the server signs states with.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -25,6 +26,7 @@ const (
 	CodeTooMany      = "too_many_requests"
 	CodeOffset       = "upload_offset"
 	CodeRepublish    = "republish_needed"
+	CodeCrossOrigin  = "cross_origin"
 )
 
 // Problem is the body of every error: RFC 9457 with a stable code, and where there is one a reason of the vocabulary
@@ -86,6 +88,7 @@ func problemOf(err error) *Problem {
 	var missing *rollout.MissingError
 	var edge *rollout.EdgeError
 	var refusal *slipstream.Refusal
+	var slowed *auth.Slowed
 	switch {
 	case errors.Is(err, rollout.ErrSeqTaken):
 		p = newProblem(http.StatusConflict, CodeSeqTaken, err.Error())
@@ -100,6 +103,11 @@ func problemOf(err error) *Problem {
 		p = newProblem(http.StatusConflict, CodeRepublish, err.Error())
 	case errors.Is(err, slipstream.ErrInvalid), errors.Is(err, slipstream.ErrBadName):
 		p = newProblem(http.StatusUnprocessableEntity, CodeInvalid, err.Error())
+	case errors.As(err, &slowed):
+		p = newProblem(http.StatusTooManyRequests, CodeTooMany, slowed.Error())
+		p.retryAfter = int(slowed.Wait/time.Second) + 1
+	case errors.Is(err, auth.ErrCrossOrigin):
+		p = newProblem(http.StatusForbidden, CodeCrossOrigin, err.Error())
 	case errors.Is(err, auth.ErrUnauthorized):
 		p = newProblem(http.StatusUnauthorized, CodeUnauthorized, err.Error())
 	default:

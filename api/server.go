@@ -4,7 +4,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -38,6 +37,11 @@ type Config struct {
 	Blobs   blob.Store
 	Rollout *rollout.Service
 	Tokens  *auth.Tokens
+	// Sessions are the browsers that are signed in; nil makes them of Store and Clock.
+	Sessions *auth.Sessions
+	// Origin is the one under which browsers reach the server, such as https://updates.example.org; "" when it is not known.
+	// With https, cookies go over nothing else.
+	Origin  string
 	Limiter *auth.Limiter
 	Jobs    interface{ Wake() } // told of new releases; may be nil
 	// Settle lets devices see what was changed before the change is answered; nil leaves them to see it soon.
@@ -60,9 +64,10 @@ type Config struct {
 
 // Server answers the management API.
 type Server struct {
-	cfg  Config
-	mux  *http.ServeMux
-	huma huma.API
+	cfg   Config
+	login auth.Login
+	mux   *http.ServeMux
+	huma  huma.API
 }
 
 // New makes a Server.
@@ -85,11 +90,16 @@ func New(cfg Config) *Server {
 	if cfg.LoginTimeout <= 0 {
 		cfg.LoginTimeout = loginTimeout
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	if cfg.Sessions == nil {
+		cfg.Sessions = auth.NewSessions(auth.Config{Store: cfg.Store, Clock: cfg.Clock})
+	}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), login: auth.Login{Tokens: cfg.Tokens, Limiter: cfg.Limiter, Sender: cfg.Sender,
+		Sessions: cfg.Sessions, Cookie: auth.Cookie{Secure: strings.HasPrefix(cfg.Origin, "https://")}, Origin: cfg.Origin}}
 	c := huma.DefaultConfig("Slipstream management API", first(cfg.Version, "dev"))
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "/v1/openapi", "", "", nil
 	c.Info.Description = "Everything that the slipstream command does goes through this API. Errors are RFC 9457 problem documents with a stable code."
-	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"},
+		"session": {Type: "apiKey", In: "cookie", Name: "slipstream", Description: "A browser that is signed in, see POST /v1/session; the name has the prefix __Host- over https, else the port as its suffix"}}
 	c.Transformers = append(c.Transformers, ownProblems, s.settled)
 	s.huma = humago.New(s.mux, c)
 	s.routeApps()
@@ -101,6 +111,7 @@ func New(cfg Config) *Server {
 	s.routeAdmin()
 	s.routeFleet()
 	s.routeBlobs()
+	s.routeSession()
 	s.describeProblems()
 	s.mux.HandleFunc("/", s.nothingHere)
 	return s
@@ -182,7 +193,7 @@ func route[I, O any](s *Server, method, path, summary string, need auth.Action, 
 		OperationID: operationID(method, path), Method: method, Path: Base + path, Summary: summary,
 		MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout,
 		Tags:     []string{strings.SplitN(strings.TrimPrefix(path, "/"), "/", 2)[0]},
-		Security: []map[string][]string{{"token": {}}},
+		Security: []map[string][]string{{"token": {}}, {"session": {}}},
 		Errors:   []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable},
 		Metadata: map[string]any{"needs": string(need)},
 		Middlewares: huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
@@ -227,13 +238,7 @@ func operationID(method, path string) string {
 func (s *Server) authorize(r *http.Request, need auth.Action, app string) (auth.Principal, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.LoginTimeout)
 	defer cancel()
-	login := auth.Login{Tokens: s.cfg.Tokens, Limiter: s.cfg.Limiter, Sender: s.cfg.Sender}
-	who, err := login.Who(ctx, r)
-	if slowed := new(auth.Slowed); errors.As(err, &slowed) {
-		p := newProblem(http.StatusTooManyRequests, CodeTooMany, err.Error())
-		p.retryAfter = int(slowed.Wait/time.Second) + 1
-		return who, p
-	}
+	who, err := s.login.Who(ctx, r)
 	if err != nil {
 		return who, err
 	}
@@ -250,12 +255,15 @@ func (s *Server) authorize(r *http.Request, need auth.Action, app string) (auth.
 
 func forbidden(who auth.Principal, need auth.Action) error {
 	detail := "a token with role " + string(who.Role)
-	if who.App != "" {
-		detail += " for app " + who.App
+	if who.Session != "" {
+		detail = first(who.Name, "this member") + ", with role " + string(who.Role)
+	}
+	if !who.Apps.All() {
+		detail += " for app " + who.Apps.String()
 	}
 	p := newProblem(http.StatusForbidden, CodeForbidden, detail+" may not do this")
-	if who.App != "" && who.Role.May(need) {
-		p.Hint = "that token is for app " + who.App + " alone: take one of the app that this is about, or one for all apps"
+	if !who.Apps.All() && who.Role.May(need) {
+		p.Hint = "that token is for app " + who.Apps.String() + " alone: take one of the app that this is about, or one for all apps"
 		return p
 	}
 	p.Hint = "the right to " + string(need) + " comes with role " + auth.Least(need) + "; an owner makes such a token by `slipstream token create NAME --role " + auth.Least(need) + "`"

@@ -89,6 +89,17 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// record is what a handler answers without a server.
+func record(h http.Handler, method, path, body string, header http.Header) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	for k, v := range header {
+		r.Header[k] = v
+	}
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, r)
+	return rec
+}
+
 func first(values ...string) string {
 	for _, v := range values {
 		if v != "" {

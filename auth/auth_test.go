@@ -44,7 +44,7 @@ func TestRoles(t *testing.T) {
 			}
 		}
 	}
-	one := auth.Principal{Role: auth.Owner, App: "shop"}
+	one := auth.Principal{Role: auth.Owner, Apps: "shop"}
 	if !one.May(auth.Manage, "shop") || one.May(auth.Read, "cart") || one.May(auth.Read, "") || one.May(auth.Server, "shop") {
 		t.Error("a token for one app is for that app")
 	}

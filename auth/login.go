@@ -19,28 +19,84 @@ type Login struct {
 	Limiter *Limiter
 	// Sender names the address that failed logins count for; nil takes the connection's.
 	Sender func(*http.Request) string
+	// Sessions lets browsers in that are signed in; nil knows only tokens.
+	Sessions *Sessions
+	Cookie   Cookie
+	Origin   string // under which browsers reach the server, see FromHere
 }
 
+// ErrCrossOrigin says that a page of another origin made a browser ask.
+var ErrCrossOrigin = errors.New("a browser that is signed in may ask only from the server's own pages")
+
 // Who is the sender of r. Without a valid token it is ErrUnauthorized, or *Slowed after many failures from the same address.
-// Only failures are slowed down: a valid token works from an address that others share and misuse.
+// Only failures are slowed down: a valid token works from an address that others share and misuse. A request that says
+// by a header who it comes from is not judged by its cookie.
 func (l *Login) Who(ctx context.Context, r *http.Request) (Principal, error) {
-	sender, header := r.RemoteAddr, r.Header.Get("Authorization")
-	if l.Sender != nil {
-		sender = l.Sender(r)
+	header := r.Header.Get("Authorization")
+	if header == "" && l.Sessions != nil && l.Cookie.Secret(r) != "" {
+		in, err := l.Browser(ctx, r)
+		return in.Principal, err
 	}
+	return l.bearer(ctx, r, header)
+}
+
+// Browser is who the browser that sends r is signed in as: ErrUnauthorized for nobody, ErrCrossOrigin for the page of
+// another origin.
+func (l *Login) Browser(ctx context.Context, r *http.Request) (SignedIn, error) {
+	if err := FromHere(r, l.Origin); err != nil {
+		return SignedIn{}, err
+	}
+	return l.Sessions.Who(ctx, l.Cookie.Secret(r))
+}
+
+// sender is the address that failures count for.
+func (l *Login) sender(r *http.Request) string {
+	if l.Sender != nil {
+		return l.Sender(r)
+	}
+	return r.RemoteAddr
+}
+
+// bearer is who comes with an Authorization header.
+func (l *Login) bearer(ctx context.Context, r *http.Request, header string) (Principal, error) {
+	sender := l.sender(r)
 	who, err := l.Tokens.Authenticate(ctx, header)
+	return who, l.judge(sender, header != "", err)
+}
+
+// judge counts how a login went that cannot be guessed by trying often: err is its outcome, tried whether anything was shown.
+func (l *Login) judge(sender string, tried bool, err error) error {
 	switch {
 	case err == nil:
 		l.Limiter.Succeeded(sender)
-		return who, nil
+		return nil
 	case !errors.Is(err, ErrUnauthorized):
-		return Principal{}, err
+		return err
 	}
 	if wait := l.Limiter.Wait(sender); wait > 0 {
-		return Principal{}, &Slowed{wait}
+		return &Slowed{wait}
 	}
-	if header != "" {
+	if tried {
 		l.Limiter.Failed(sender)
 	}
-	return Principal{}, err
+	return err
+}
+
+// Credentials are what somebody signs a browser in with: one of a token, a one-time code, or a member's name and password.
+type Credentials struct {
+	Token, Code string
+}
+
+// SignIn starts a session for the browser that sends r, and gives the secret for its cookie.
+func (l *Login) SignIn(ctx context.Context, r *http.Request, c Credentials) (secret string, in SignedIn, err error) {
+	sender := l.sender(r)
+	if c.Code != "" {
+		secret, in, err = l.Sessions.Redeem(ctx, c.Code, r.UserAgent())
+		return secret, in, l.judge(sender, true, err)
+	}
+	who, err := l.bearer(ctx, r, "Bearer "+c.Token)
+	if err != nil {
+		return "", SignedIn{}, err
+	}
+	return l.Sessions.Start(ctx, who, ViaToken, r.UserAgent())
 }

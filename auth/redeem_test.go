@@ -43,7 +43,7 @@ func TestAReservedTokenIsRedeemedOrStays(t *testing.T) {
 	must(err)
 	who, err := tokens.Authenticate(ctx, "Bearer "+secret)
 	must(err)
-	if want := (auth.Principal{Token: k.ID, Name: "bob", Role: auth.Publisher, App: "shop"}); who != want || k.ID == kept.ID {
+	if want := (auth.Principal{Token: k.ID, Name: "bob", Role: auth.Publisher, Apps: "shop"}); who != want || k.ID == kept.ID {
 		t.Errorf("redeemed %+v, want %+v", who, want)
 	}
 	if _, _, err := tokens.Redeem(ctx, "ann", kept, now.Add(time.Hour)); !errors.Is(err, slipstream.ErrNotFound) {

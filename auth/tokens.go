@@ -62,6 +62,7 @@ type Spec struct {
 	Name    string
 	Role    Role
 	App     string    // "" = all apps
+	Member  string    // whose personal token it is, "" = nobody's: it never does more than its member may
 	Expires time.Time // zero = never
 }
 
@@ -80,7 +81,7 @@ func (t *Tokens) Reserve(ctx context.Context, by, prefix string, s Spec) (store.
 // Redeem puts a token with a secret in the place of a reserved one, in one step: the same name, role and scope, whatever
 // fails. slipstream.ErrNotFound says that the reserved one is gone.
 func (t *Tokens) Redeem(ctx context.Context, by string, reserved store.Token, expires time.Time) (store.Token, string, error) {
-	return t.instead(ctx, by, "t", reserved.ID, Spec{Name: reserved.Name, Role: Role(reserved.Role), App: reserved.App, Expires: expires})
+	return t.instead(ctx, by, "t", reserved.ID, Spec{Name: reserved.Name, Role: Role(reserved.Role), App: reserved.App, Member: reserved.Member, Expires: expires})
 }
 
 // Change gives a token another name or end; a zero time is none.
@@ -146,7 +147,7 @@ func (t *Tokens) instead(ctx context.Context, by, prefix, former string, s Spec)
 	if err != nil {
 		return store.Token{}, "", err
 	}
-	return t.put(ctx, by, store.Token{ID: prefix + id, Name: s.Name, Role: string(s.Role), App: s.App, Created: now, Expires: s.Expires}, former)
+	return t.put(ctx, by, store.Token{ID: prefix + id, Name: s.Name, Role: string(s.Role), App: s.App, Member: s.Member, Created: now, Expires: s.Expires}, former)
 }
 
 // Reissue makes an owner's token with a fixed id and takes the former one of that id away: the token that `serve`
@@ -163,7 +164,7 @@ func (t *Tokens) put(ctx context.Context, by string, k store.Token, former strin
 	}
 	secret, again := Prefix+random, former == k.ID
 	k.Hash = sha256.Sum256([]byte(secret))
-	detail, err := json.Marshal(map[string]any{"name": k.Name, "role": k.Role, "scope": k.App, "reissued": again})
+	detail, err := json.Marshal(map[string]any{"name": k.Name, "role": k.Role, "scope": k.App, "member": k.Member, "reissued": again})
 	if err != nil {
 		return store.Token{}, "", err
 	}
@@ -195,8 +196,14 @@ func (t *Tokens) put(ctx context.Context, by string, k store.Token, former strin
 	return k, secret, nil
 }
 
-// free refuses the name of a token that exists: the audit log tells people apart by it.
+// free refuses the name of a token or member that exists: the audit log tells people apart by it.
 func free(ctx context.Context, tx store.Tx, name string) error {
+	if _, err := tx.People().Members().Get(ctx, name); !errors.Is(err, slipstream.ErrNotFound) {
+		if err == nil {
+			err = slipstream.Hint(fmt.Errorf("member %q exists: %w", name, slipstream.ErrConflict), "choose another name: the audit log tells people apart by it")
+		}
+		return err
+	}
 	all, err := tx.People().Tokens().List(ctx)
 	if err != nil {
 		return err
@@ -261,9 +268,14 @@ func (t *Tokens) Authenticate(ctx context.Context, header string) (Principal, er
 		return Principal{}, ErrUnauthorized
 	}
 	hash := sha256.Sum256([]byte(secret))
+	now := t.clock()
 	var k store.Token
+	var who Principal
 	err := t.store.View(ctx, func(tx store.Tx) (err error) {
-		k, err = tx.People().Tokens().ByHash(ctx, hash)
+		if k, err = tx.People().Tokens().ByHash(ctx, hash); err != nil {
+			return err
+		}
+		who, err = bearer(ctx, tx, k, now)
 		return err
 	})
 	if errors.Is(err, slipstream.ErrNotFound) {
@@ -272,7 +284,12 @@ func (t *Tokens) Authenticate(ctx context.Context, header string) (Principal, er
 	if err != nil {
 		return Principal{}, fmt.Errorf("look token up: %w", err)
 	}
-	now := t.clock()
+	t.used(ctx, k, now)
+	return who, nil
+}
+
+// bearer is who comes with the token k: for a personal one never more than its member is now.
+func bearer(ctx context.Context, tx store.Tx, k store.Token, now time.Time) (Principal, error) {
 	if !k.Expires.IsZero() && !now.Before(k.Expires) {
 		return Principal{}, fmt.Errorf("the token expired at %s: %w", k.Expires.UTC().Format(time.RFC3339), ErrUnauthorized)
 	}
@@ -280,8 +297,24 @@ func (t *Tokens) Authenticate(ctx context.Context, header string) (Principal, er
 	if err != nil {
 		return Principal{}, fmt.Errorf("token %s: %w", k.ID, err)
 	}
-	t.used(ctx, k, now)
-	return Principal{Token: k.ID, Name: k.Name, Role: role, App: k.App}, nil
+	who := Principal{Token: k.ID, Member: k.Member, Name: k.Name, Role: role, Apps: ScopeOf(k.App)}
+	if k.Member == "" {
+		return who, nil
+	}
+	m, err := tx.People().Members().Get(ctx, k.Member)
+	if err != nil {
+		return Principal{}, err
+	}
+	may, err := PrincipalOf(m)
+	if err != nil {
+		return Principal{}, err
+	}
+	both, some := who.Apps.and(may.Apps)
+	if m.Disabled || !some {
+		return Principal{}, fmt.Errorf("member %s may not use this token now: %w", m.Name, ErrUnauthorized)
+	}
+	who.Role, who.Apps = role.Lesser(may.Role), both
+	return who, nil
 }
 
 // used notes the hour of a token's last use. That it could not be noted must not keep anybody out.

@@ -39,6 +39,7 @@ type Alert struct {
 // AlertQuery selects alerts, newest (highest ID) first; zero fields do not restrict.
 type AlertQuery struct {
 	App, Kind, Key string
+	Apps           []string // any of these
 	Active         bool
 	BeforeID       int64
 	Limit          int

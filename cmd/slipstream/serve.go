@@ -141,6 +141,15 @@ func (t *tool) serveConfig(f serveFlags) (serveConfig, error) {
 	return c, err
 }
 
+// origin is what browsers call the server by; "" when nobody said.
+func (c *serveConfig) origin() string {
+	u, err := url.Parse(c.baseURL)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
 func (c *serveConfig) guardAndPatches(every, root string) (err error) {
 	if every != "" {
 		if c.guardEvery, err = time.ParseDuration(every); err != nil || c.guardEvery < 100*time.Millisecond {

@@ -189,7 +189,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	logins := auth.NewLimiter(nil) // one for all surfaces: who guesses at two of them is slowed down at both
 	adapters := cfg.foreign(o, devices, changes, tokens, logins)
 	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Limiter: logins, Jobs: containers, Spool: o.spool,
-		Log: cfg.log, Version: version, Sender: cfg.sender(), Protocols: protocols(), Alerts: news.alerts, Settle: adapters.settle})
+		Log: cfg.log, Version: version, Sender: cfg.sender(), Origin: cfg.origin(), Protocols: protocols(), Alerts: news.alerts, Settle: adapters.settle})
 	watcher := cfg.watcher(o, changes, news.looked)
 	pages, err := console.New()
 	if err != nil {
@@ -244,7 +244,7 @@ func routes(devices, admin, pages http.Handler, adapters *foreign, metrics http.
 			return
 		}
 		switch path := r.URL.Path; {
-		case strings.HasPrefix(path, api.Base+"/"), strings.HasPrefix(path, "/v1/openapi"):
+		case strings.HasPrefix(path, api.Base+"/"), path == api.SessionBase, strings.HasPrefix(path, api.SessionBase+"/"), strings.HasPrefix(path, "/v1/openapi"):
 			admin.ServeHTTP(w, r)
 		case strings.HasPrefix(path, console.Base), path+"/" == console.Base:
 			pages.ServeHTTP(w, r)

@@ -85,6 +85,7 @@ func (t alerts) Get(ctx context.Context, id int64) (store.Alert, error) {
 func (t alerts) List(ctx context.Context, q store.AlertQuery) ([]store.Alert, error) {
 	var w where
 	w.addText("app", q.App)
+	w.addAny("app", q.Apps)
 	w.addText("kind", q.Kind)
 	w.addText("key", q.Key)
 	if q.Active {

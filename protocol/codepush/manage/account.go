@@ -76,8 +76,13 @@ func keyOf(k store.Token) accessKey {
 	return out
 }
 
-// sees reports whether the caller may see and change a token: those of its own scope.
-func (c call) sees(k store.Token) bool { return c.who.App == "" || c.who.App == k.App }
+// sees reports whether the caller may see and change a token: those of its own scope, and of members their own alone.
+func (c call) sees(k store.Token) bool {
+	if k.Member != "" && k.Member == c.who.Member {
+		return true
+	}
+	return c.who.Apps.Has(k.App) && (k.Member == c.who.Member || c.who.Role.May(auth.Admit))
+}
 
 func (s *Server) listKeys(c call) (answer, error) {
 	all, err := s.cfg.Tokens.List(c.ctx)
@@ -140,7 +145,7 @@ func (s *Server) addKey(c call) (answer, error) {
 		// failed in between would leave the next with all that the caller may do.
 		k, secret, err = s.cfg.Tokens.Redeem(c.ctx, c.who.Name, k, expires)
 	} else {
-		k, secret, err = s.cfg.Tokens.Create(c.ctx, c.who.Name, auth.Spec{Name: tokenName(in.FriendlyName), Role: c.who.Role, App: c.who.App, Expires: expires})
+		k, secret, err = s.cfg.Tokens.Create(c.ctx, c.who.Name, auth.Spec{Name: tokenName(in.FriendlyName), Role: c.who.Role, App: c.who.Apps.One(), Member: c.who.Member, Expires: expires})
 	}
 	if err != nil {
 		return answer{}, err

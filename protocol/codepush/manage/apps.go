@@ -84,7 +84,7 @@ func (s *Server) listApps(c call) (answer, error) {
 		return answer{}, err
 	}
 	for _, a := range apps {
-		if c.who.App != "" && c.who.App != a.Name {
+		if !c.who.Apps.Has(a.Name) {
 			continue
 		}
 		one, err := s.appInfo(c, a.Name)
@@ -140,7 +140,7 @@ func (s *Server) addApp(c call) (answer, error) {
 	}
 	name := slug(in.Name)
 	if !c.who.May(auth.Manage, name) {
-		return answer{status: http.StatusForbidden, body: "the access key is for the app " + c.who.App + " alone"}, nil
+		return answer{status: http.StatusForbidden, body: "the access key is for the app " + c.who.Apps.String() + " alone"}, nil
 	}
 	if other, err := s.appName(c.ctx, in.Name); err == nil && other != name {
 		return answer{}, fmt.Errorf("app %q exists: %w", in.Name, slipstream.ErrConflict)

@@ -218,7 +218,7 @@ func (s *Server) authorize(c *call, need auth.Action) (status int, wait time.Dur
 	allowed := c.who.Role.May(need)
 	if said := c.PathValue("app"); said != "" {
 		c.app, err = s.appName(ctx, said)
-		if errors.Is(err, slipstream.ErrNotFound) && c.who.App == "" {
+		if errors.Is(err, slipstream.ErrNotFound) && c.who.Apps.All() {
 			return 0, 0, err
 		}
 		if err != nil && !errors.Is(err, slipstream.ErrNotFound) {
