@@ -208,7 +208,7 @@ func (c *chain) forms() {
 	c.payload("null in an unknown field", bad, func(doc map[string]any) { doc["future"] = nil })
 	c.payload("version as text", bad, func(doc map[string]any) { doc["version"] = "1" })
 	c.payload("version a float", bad, func(doc map[string]any) { doc["version"] = 1.5 })
-	c.payload("version 2^53", bad, func(doc map[string]any) { doc["version"] = 1 << 53 })
+	c.payload("version 2^53", bad, func(doc map[string]any) { doc["version"] = int64(1) << 53 })
 	c.payload("expires with an offset", bad, func(doc map[string]any) { doc["expires"] = "2031-11-21T08:00:00+00:00" })
 	c.payload("expires missing", bad, func(doc map[string]any) { delete(doc, "expires") })
 	c.payload("keys null", bad, func(doc map[string]any) { doc["keys"] = nil })

@@ -82,14 +82,14 @@ func (w *rewriter) codeSize(f function) uint32 { return f.words[1] & (1<<w.versi
 
 // largeAt is where a large header is, or -1.
 func (w *rewriter) largeAt(f function) int {
-	at := int(f.words[2]&offsetBits)<<16 | int(f.words[0]&offsetBits)
-	if w.version.recent {
-		at = int(f.words[0] & offsetBits)
+	at := int64(f.words[0] & offsetBits)
+	if !w.version.recent {
+		at |= int64(f.words[2]&offsetBits) << 16
 	}
-	if at < w.code.at || at > w.code.end()-largeHeader {
+	if at < int64(w.code.at) || at > int64(w.code.end()-largeHeader) {
 		return -1
 	}
-	return at
+	return int(at)
 }
 
 // offsets makes those of functions distances to the end of the one before.

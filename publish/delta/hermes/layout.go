@@ -67,7 +67,7 @@ func readHead(b []byte, size int) (l *layout, err error) {
 	at, total := headerSize, size
 	next := func(count, size int) span {
 		s := span{at, 0}
-		if count > total || count*size > total-at {
+		if count < 0 || count > total || count*size > total-at { // below 0 where an int has 32 bits
 			err = ErrUnknown
 			return s
 		}

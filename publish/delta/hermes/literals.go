@@ -32,7 +32,7 @@ func (w *rewriter) runOf(r record) run {
 	case at >= w.keys.at:
 		end = w.keys.end()
 	}
-	return run{at, end, int(r.low)}
+	return run{at, end, int(min(r.low, MaxFile))}
 }
 
 // literals renumbers the strings among the literals. A run is groups of a kind and a count in one byte or two, and the

@@ -20,8 +20,8 @@ func (w *rewriter) noteShapes() {
 func (w *rewriter) renumberCases(at, operandAt, left int) int {
 	const counted = 8 // bytes behind the operand: the place where others go, then how many strings there are
 	table := (at + int(w.number(operandAt, 4)) + 3) &^ 3
-	n := int(w.number(operandAt+counted, 4))
-	for n = min(n, left); n > 0 && table >= w.code.at && table+8 <= w.code.end(); n-- {
+	n := min(int(min(w.number(operandAt+counted, 4), MaxFile)), left)
+	for ; n > 0 && table >= w.code.at && table+8 <= w.code.end(); n-- {
 		w.renumberIn(w.far, table, 4)
 		table += 8
 		left--

@@ -3,7 +3,6 @@ package hermes
 import (
 	"crypto/sha1"
 	"encoding/binary"
-	"errors"
 	"hash/maphash"
 	"io"
 )
@@ -115,8 +114,11 @@ func (n *Incoming) Restore(write func([]byte) error) error {
 	}
 	file := r.stretch(n.start, n.size)
 	l, _, err := r.layout(file)
+	if r.err != nil { // what was read then is nothing to judge
+		return r.err
+	}
 	if err != nil {
-		return errors.Join(err, r.err)
+		return err
 	}
 	w := newRewriter(l, file, r)
 	defer w.end()
@@ -128,7 +130,10 @@ func (n *Incoming) Restore(write func([]byte) error) error {
 		w.findIDs(n.old, texts)
 	}
 	texts.close()
-	if err := errors.Join(err, r.err); err != nil {
+	if r.err != nil {
+		return r.err
+	}
+	if err != nil {
 		return err
 	}
 	w.contents()

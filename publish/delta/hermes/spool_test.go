@@ -227,6 +227,27 @@ func TestMemoryOfARoomDoesNotGrow(t *testing.T) {
 	}
 }
 
+// A device that takes its disk's fault for damage fetches the patch again, and tells of the wrong one.
+func TestAFaultOfTheDiskIsNoDamage(t *testing.T) {
+	t.Parallel()
+	old, new := madeProgram(3000, 6000, 1), madeProgram(3000, 6000, 2)
+	rewritten, _ := Rewrite(old, new)
+	for k := 0; ; k++ {
+		s := newScratch(t)
+		r := NewRoom(t.Context(), s)
+		o := openIn(t, r, old)
+		s.calls = k
+		_, err := restoreIn(o, rewritten, 64<<10)
+		s.Close()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrUnknown) {
+			t.Fatalf("full at call %d: %v", k, err)
+		}
+	}
+}
+
 func TestAFullDiskIsAClearError(t *testing.T) {
 	t.Parallel()
 	old, new := madeProgram(30_000, 60_000, 1), madeProgram(30_000, 60_000, 2)

@@ -57,16 +57,16 @@ func (l *layout) eachText(m, far *image, visit func(int, textPlace)) error {
 // place gives where a string is, or false when it is not in the file.
 func (l *layout) place(m, far *image, i int) (textPlace, bool) {
 	v := m.number(l.small.at+4*i, 4)
-	wide, offset, length := v&1, int(v>>1&(1<<23-1)), int(v>>24)
+	wide, offset, length := v&1, int64(v>>1&(1<<23-1)), int64(v>>24)
 	if length == 255 {
-		if 8*offset+8 > l.overflow.size {
+		if 8*offset+8 > int64(l.overflow.size) {
 			return textPlace{}, false
 		}
-		at := l.overflow.at + 8*offset
-		offset, length = int(far.number(at, 4)), int(far.number(at+4, 4))
+		at := l.overflow.at + 8*int(offset)
+		offset, length = int64(far.number(at, 4)), int64(far.number(at+4, 4))
 	}
-	size := length << wide
-	if offset > l.storage.size || size > l.storage.size-offset {
+	size, storage := length<<wide, int64(l.storage.size)
+	if offset > storage || size > storage-offset {
 		return textPlace{}, false
 	}
 	return textPlace{uint32(offset), uint32(size)<<1 | wide}, true
