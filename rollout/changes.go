@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/sign"
@@ -338,6 +339,7 @@ func (s *Service) Promote(ctx context.Context, by, app, pkg, from string, releas
 				if err != nil {
 					return err
 				}
+				e.done.Warnings = p.pkg(pkg).aboutPromote(from, &h, o)
 				return e.start(r, o.promoting(&h), id)
 			})
 			if err != nil {
@@ -361,6 +363,36 @@ func (o Offer) promoting(h *Entry) Offer {
 		o.Apply = h.Apply
 	}
 	return o
+}
+
+// aboutPromote says what promoting h, a head of channel from, brings to some devices only, and what stays behind.
+func (pp *PackagePolicy) aboutPromote(from string, h *Entry, o Offer) []string {
+	if len(h.When) == 0 || o.When != nil {
+		return nil
+	}
+	out := []string{fmt.Sprintf("version %s keeps the conditions that it has on channel %s: only devices get it for which %s", h.Version, from, describe(h.When))}
+	at := slices.IndexFunc(pp.Rollouts, func(e Entry) bool { return e.ID == h.ID })
+	for _, e := range pp.Rollouts[at+1:] {
+		if e.Manifest != h.Manifest && e.Platform == h.Platform && e.Runtime == h.Runtime && e.Hold == "" && !pp.WithdrawnOn(e.Manifest, e.Platform) {
+			return append(out, fmt.Sprintf("version %s, which stands under it on channel %s for other devices, is not promoted; where both are wanted, promote --release %s comes first, --release %s after it",
+				e.Version, from, e.Version, h.Version))
+		}
+	}
+	return out
+}
+
+// describe says conditions in a line. Long values are cut.
+func describe(when []slipstream.Condition) string {
+	const most = 40
+	parts := make([]string, len(when))
+	for i, c := range when {
+		value := string(c.Value)
+		if len(value) > most {
+			value = strings.ToValidUTF8(value[:most], "") + "…"
+		}
+		parts[i] = fmt.Sprintf("%s %s %s", c.Attr, c.Op, value)
+	}
+	return strings.Join(parts, " and ")
 }
 
 // heads are the topmost rollouts in force, one per platform and runtime, top first.

@@ -368,6 +368,19 @@ func TestPromotingKeepsARolloutToItsDevices(t *testing.T) {
 	if got := done[0].Rollout; !got.Private || len(got.When) != 1 || got.When[0].Attr != "os" || got.Apply != apply {
 		t.Errorf("what was for some became %+v", got)
 	}
+	if got := done[0].Warnings; len(got) != 1 || !strings.Contains(got[0], `only devices get it for which os in ["17"]`) {
+		t.Errorf("the answer does not say for whom: %q", got)
+	}
+	two := w.publish(2)
+	_, err = w.service.StartRollout(w.ctx, "ann", "shop", two.Release.Digest, rollout.Offer{Channel: "beta", To: slipstream.FullShare, When: when})
+	w.must(err)
+	_, err = w.service.CreateChannel(w.ctx, "ann", rollout.ChannelSpec{App: "shop", Name: "delta"})
+	w.must(err)
+	done, err = w.service.Promote(w.ctx, "ann", "shop", "main", "beta", "", rollout.Offer{Channel: "delta", To: slipstream.FullShare})
+	w.must(err)
+	if got := strings.Join(done[0].Warnings, "\n"); !strings.Contains(got, "version 1.1.0, which stands under it on channel beta for other devices, is not promoted") {
+		t.Errorf("the answer does not say what stays behind: %q", got)
+	}
 }
 
 func TestARolloutThatNobodyCouldGetIsRefused(t *testing.T) {

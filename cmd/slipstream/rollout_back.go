@@ -191,7 +191,8 @@ func newPromoteCommand(t *tool) *cobra.Command {
 	c := &cobra.Command{
 		Use: "promote FROM TO", Short: "Offer on a channel what another one has in force", Args: exactly(2, "two channels"),
 		Long: `Promote starts, on channel TO, a rollout of every release that channel FROM has in force for the package: one per
-platform and runtime. The releases are the same, byte for byte; nothing is built or signed again.`,
+platform and runtime, the topmost. A rollout for some devices only stays one: its conditions go with it, and the answer
+says so. The releases are the same, byte for byte; nothing is built or signed again.`,
 		Example: "  slipstream promote beta production --share 10%",
 		RunE: func(c *cobra.Command, args []string) error {
 			server, err := t.on(&a)

@@ -92,6 +92,23 @@ func (r *History) Newest() *Label {
 	return nil
 }
 
+// Latest gives the newest label, of whichever kind, or nil.
+func (r *History) Latest() *Label {
+	if len(r.Entries) == 0 {
+		return nil
+	}
+	return &r.Entries[len(r.Entries)-1]
+}
+
+// Label gives the label with a name, of whichever kind, or nil.
+func (r *History) Label(name string) *Label {
+	i := slices.IndexFunc(r.Entries, func(e Label) bool { return e.Name() == name })
+	if i < 0 {
+		return nil
+	}
+	return &r.Entries[i]
+}
+
 // Find gives the label of its own with a name, or nil.
 func (r *History) Find(name string) *Label {
 	for i := range r.Entries {
@@ -182,10 +199,16 @@ func PackageOf(ctx context.Context, m *slipstream.Manifest, render func(ctx cont
 	if err != nil {
 		return made, "", err
 	}
-	var doc rendition
-	err = json.Unmarshal(made.Doc, &doc)
 	made.Protocol = Name
-	return made, doc.Hash, err
+	hash, err := HashOf(made)
+	return made, hash, err
+}
+
+// HashOf gives the hash that clients compute of a package.
+func HashOf(made store.Rendition) (slipstream.Digest, error) {
+	var doc rendition
+	err := json.Unmarshal(made.Doc, &doc)
+	return doc.Hash, err
 }
 
 // Signed refuses a package that apps with these options would refuse: they have a key embedded, and it did not sign it.

@@ -156,6 +156,13 @@ type Release struct {
 func (w *World) Publish(r Release) slipstream.Digest {
 	w.Helper()
 	ctx := w.Context()
+	w.must(w.Store.View(ctx, func(tx store.Tx) error {
+		all, err := tx.Releases().List(ctx, store.ReleaseFilter{App: "shop"})
+		for _, r := range all { // an adapter's own too
+			w.seq = max(w.seq, r.Manifest.Seq)
+		}
+		return err
+	}))
 	w.seq++
 	m := &slipstream.Manifest{App: "shop", Package: first(r.Package, slipstream.DefaultPackage), Platform: first(r.Platform, slipstream.PlatformAny),
 		Runtime: r.Runtime, Seq: w.seq, Version: r.Version, Entry: r.Entry, Created: slipstream.At(w.Now)}

@@ -322,7 +322,11 @@ type deploymentInfo struct {
 func (s *Server) deploymentInfo(ctx context.Context, tx store.Tx, c call, d place) (deploymentInfo, error) {
 	h, err := codepush.HistoryOf(ctx, tx, d.app, d.channel, d.platform)
 	out := deploymentInfo{Name: d.display, Key: d.key}
-	if list := s.releases(c, d, &h); len(list) > 0 {
+	if err != nil || len(h.Entries) == 0 {
+		return out, err
+	}
+	list, err := s.releases(c, tx, d, &h)
+	if err == nil {
 		out.Package = &list[len(list)-1]
 	}
 	return out, err

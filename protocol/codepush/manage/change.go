@@ -31,9 +31,9 @@ func (s *Server) patchRelease(c call) (answer, error) {
 		if err != nil {
 			return err
 		}
-		e := h.Newest()
-		if in.PackageInfo.Label != "" {
-			e = h.Find(in.PackageInfo.Label)
+		e, err := chosen(&h, in.PackageInfo.Label, "patch it", "slipstream rollout share, pause or resume, and slipstream withdraw change it; --label names a release of this tool")
+		if err != nil {
+			return err
 		}
 		if e == nil {
 			return fmt.Errorf("release %q: %w", in.PackageInfo.Label, slipstream.ErrNotFound)
@@ -101,9 +101,10 @@ func (s *Server) promote(c call) (answer, error) {
 		return answer{}, err
 	}
 	next, err := s.copied(c, from, func(h *codepush.History) (*codepush.Label, error) {
-		e := h.Newest()
-		if in.PackageInfo.Label != "" {
-			e = h.Find(in.PackageInfo.Label)
+		e, err := chosen(h, in.PackageInfo.Label, "promote it", fmt.Sprintf("slipstream promote %s %s --app %s --package %s offers it there as it is; --label names a release of this tool",
+			from.channel, to.channel, from.app, from.pkg))
+		if err != nil {
+			return nil, err
 		}
 		if e == nil {
 			return nil, fmt.Errorf("deployment %q has no such release: %w", from.display, slipstream.ErrNotFound)
@@ -136,13 +137,22 @@ func (s *Server) rollBack(c call) (answer, error) {
 // target is the label that a rollback brings back: a named one, else the last one before the newest that is not disabled.
 // What somebody disabled comes back only when it is named.
 func target(h *codepush.History, label string) (*codepush.Label, error) {
-	newest := h.Newest()
-	if newest == nil {
+	const instead = "slipstream rollback takes back what slipstream published and brings it back; --targetRelease names a release of this tool"
+	if label == "" {
+		if _, err := chosen(h, "", "roll it back", instead); err != nil {
+			return nil, err
+		}
+	}
+	latest, newest := h.Latest(), h.Newest()
+	if newest == nil && label == "" {
 		return nil, fmt.Errorf("the deployment has no release: %w", slipstream.ErrNotFound)
 	}
 	var e *codepush.Label
 	if label != "" {
-		e = h.Find(label)
+		var err error
+		if e, err = chosen(h, label, "go back to it", instead); err != nil {
+			return nil, err
+		}
 	} else {
 		for i := range h.Entries {
 			if o := &h.Entries[i]; o.Own != nil && o != newest && !o.Own.Disabled {
@@ -153,6 +163,8 @@ func target(h *codepush.History, label string) (*codepush.Label, error) {
 	switch {
 	case e == nil:
 		return nil, fmt.Errorf("there is no release to go back to: %w", slipstream.ErrNotFound)
+	case latest.Own == nil: // it is over another kind: every one of this tool's comes back over it
+		return e, nil
 	case e == newest:
 		return nil, fmt.Errorf("%s is the latest release already: %w", e.Name(), slipstream.ErrConflict)
 	case e.Own.Range != newest.Own.Range:

@@ -67,27 +67,21 @@ func (s *Server) said(c call, e *codepush.Label) labelled {
 	return out
 }
 
-func (s *Server) releases(c call, _ place, h *codepush.History) []labelled {
-	out := []labelled{}
-	for i := range h.Entries {
-		if h.Entries[i].Own != nil {
-			out = append(out, s.said(c, &h.Entries[i]))
-		}
-	}
-	return out
-}
-
 func (s *Server) history(c call) (answer, error) {
 	d, err := s.in(c)
 	if err != nil {
 		return answer{}, err
 	}
-	var h codepush.History
-	err = s.cfg.Store.View(c.ctx, func(tx store.Tx) (err error) {
-		h, err = codepush.HistoryOf(c.ctx, tx, d.app, d.channel, d.platform)
+	var out []labelled
+	err = s.cfg.Store.View(c.ctx, func(tx store.Tx) error {
+		h, err := codepush.HistoryOf(c.ctx, tx, d.app, d.channel, d.platform)
+		if err != nil {
+			return err
+		}
+		out, err = s.releases(c, tx, d, &h)
 		return err
 	})
-	return ok(map[string]any{"history": s.releases(c, d, &h)}), err
+	return ok(map[string]any{"history": out}), err
 }
 
 func (s *Server) clearHistory(c call) (answer, error) {
@@ -395,7 +389,7 @@ func lastFor(h *codepush.History, said string) slipstream.Digest {
 	version, one := semver.Parse(said)
 	for _, e := range slices.Backward(h.Entries) {
 		if e.Own == nil {
-			continue
+			return "" // what came by another way is not compared
 		}
 		have, err := semver.ParseRange(e.Own.Range)
 		if err == nil && (one && have.Fits(&version) || !one && have.Equal(&want)) {
