@@ -101,6 +101,10 @@ func pointClients(protocol, server, app string) string {
 	case "codepush":
 		setting, path = "CodePushServerUrl", "/"
 		more = "  deployment keys: slipstream codepush key list --app " + app + "\n"
+	case "capgo":
+		setting, path = "updateUrl", "/capgo/"+app+"/updates"
+		base := strings.TrimSuffix(server, "/") + "/capgo/" + app
+		more = "  statsUrl: " + base + "/stats\n  channelUrl: " + base + "/channel_self\n"
 	default:
 		return ""
 	}

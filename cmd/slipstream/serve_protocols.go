@@ -15,6 +15,7 @@ import (
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/deliver"
 	"github.com/slipstream-ota/slipstream/protocol"
+	"github.com/slipstream-ota/slipstream/protocol/capgo"
 	"github.com/slipstream-ota/slipstream/protocol/codepush"
 	"github.com/slipstream-ota/slipstream/protocol/codepush/manage"
 	"github.com/slipstream-ota/slipstream/protocol/easyclick"
@@ -25,7 +26,7 @@ import (
 
 // protocols lists every foreign protocol; a new one is one line here and one in surfaces.
 func protocols() []protocol.Protocol {
-	return []protocol.Protocol{easyclick.Protocol{}, ocrunner.Protocol{}, codepush.Protocol{}}
+	return []protocol.Protocol{easyclick.Protocol{}, ocrunner.Protocol{}, codepush.Protocol{}, capgo.Protocol{}}
 }
 
 // fitsProtocols refuses releases that the clients of a protocol which is on could not take.
@@ -71,7 +72,13 @@ func (c *serveConfig) foreign(o opened, devices *deliver.Server, changes *rollou
 	f.running = append(f.running, book.Run)
 	f.bundles = codepush.New(codepush.Config{Book: book, Decider: decider, Reporter: devices, Running: codepush.Runs(o.store), Bytes: bytes, BaseURL: base, Log: c.log})
 	f.surfaces[codepush.Name] = f.bundles
-	f.settle = func(ctx context.Context) error { return errors.Join(devices.Settle(ctx), book.Settle(ctx)) }
+	keep(capgo.Protocol{})
+	apps := capgo.NewBook(o.store, o.blobs, nil, c.log)
+	f.running = append(f.running, apps.Run)
+	f.surfaces[capgo.Name] = capgo.New(capgo.Config{Book: apps, Decider: decider, Reporter: devices, Running: codepush.Runs(o.store), Bytes: bytes, BaseURL: base, Log: c.log})
+	f.settle = func(ctx context.Context) error {
+		return errors.Join(devices.Settle(ctx), book.Settle(ctx), apps.Refresh(ctx))
+	}
 	f.bundling = manage.New(manage.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Limiter: logins, Sender: c.sender(), BaseURL: base, Settle: f.settle, Log: c.log})
 	return f
 }

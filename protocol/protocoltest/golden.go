@@ -38,7 +38,7 @@ import (
 //	200
 //	…
 //
-// A script knows enable, publish (see publish), pause, withdraw, rollback (to a version), share (of a version's rollout),
+// A script knows enable, publish (see publish), pause, retry, withdraw, rollback (to a version), share (of a version's rollout),
 // sleep (of the server's clock). What is random
 // in an answer stands as {1}, {2} … in the order of its first appearance, and may be used so in later requests; random
 // says what that is. With update the answers are written anew.
@@ -174,6 +174,8 @@ func (c *golden) set(script string) {
 			_, err = c.Rollout.Withdraw(ctx, "test", "shop", "production", rollout.WithdrawSpec{Release: c.DigestOf(words[1])})
 		case "rollback":
 			_, err = c.Rollout.RollBack(ctx, "test", "shop", "production", rollout.RollbackSpec{Package: slipstream.DefaultPackage, To: c.DigestOf(words[1])})
+		case "retry":
+			_, err = c.Rollout.Edit(ctx, "test", "shop", "production", c.RolloutOf(words[1]), rollout.Change{Retry: true})
 		case "share":
 			_, err = c.Rollout.Share(ctx, "test", "shop", "production", c.RolloutOf(words[1]), c.number(words[2]))
 		case "sleep":
