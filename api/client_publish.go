@@ -65,6 +65,11 @@ func (c *Client) Release(ctx context.Context, app, ref string) (publish.Release,
 	return r, err
 }
 
+// Making tells what containers a release has, and how far the others are.
+func (c *Client) Making(ctx context.Context, app, ref string) (publish.Making, error) {
+	return send[publish.Making](ctx, c, http.MethodGet, appPath(app, "releases", ref, "containers"), nil)
+}
+
 // Missing implements publish.Server.
 func (c *Client) Missing(ctx context.Context, app string, digests []slipstream.Digest) ([]slipstream.Digest, error) {
 	var missing []slipstream.Digest

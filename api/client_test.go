@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -263,6 +264,11 @@ func TestContainersAreBuiltForWhatLacksThem(t *testing.T) {
 		}
 		if !full || len(r.Containers) < least {
 			t.Errorf("containers of %s: %+v", d.Short(), r.Containers)
+		}
+		m, err := c.Making(w.ctx, "shop", string(d))
+		w.must(err)
+		if !slices.Equal(m.Containers, r.Containers) || len(m.Work) == 0 || m.Work[0].State != "done" || m.Work[0].Tries != 1 || m.Work[0].Stage != "" || m.Work[0].Note == "" {
+			t.Errorf("making of %s: %+v", d.Short(), m)
 		}
 	}
 }

@@ -43,6 +43,9 @@ func (s *Server) routeReleases() {
 	route(s, http.MethodGet, "/apps/{app}/releases/{release}", "Show a release with its manifest", auth.Read, func(ctx context.Context, in *InRelease) (*body[publish.Release], error) {
 		return answer(s.release(ctx, in.App, in.Release))
 	})
+	route(s, http.MethodGet, "/apps/{app}/releases/{release}/containers", "What containers a release has, and how far the others are", auth.Read, func(ctx context.Context, in *InRelease) (*body[publish.Making], error) {
+		return answer(s.making(ctx, in.App, in.Release))
+	})
 	route(s, http.MethodPut, "/apps/{app}/releases/{release}/envelope", "Add signatures to a release", auth.Publish, func(ctx context.Context, in *struct {
 		InRelease
 		Body Envelope
@@ -213,6 +216,26 @@ func (s *Server) release(ctx context.Context, app, ref string) (publish.Release,
 	return out, err
 }
 
+// making is what changes of a release while its containers are made.
+func (s *Server) making(ctx context.Context, app, ref string) (publish.Making, error) {
+	out := publish.Making{Containers: []slipstream.Container{}, Work: []publish.Work{}}
+	var d slipstream.Digest
+	err := s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
+		if d, err = resolveIn(ctx, tx, app, "", ref); err != nil {
+			return err
+		}
+		list, err := tx.Containers().List(ctx, d)
+		out.Containers = append(out.Containers[:0], list...)
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	work, err := s.work(ctx, d)
+	out.Work = append(out.Work, work...)
+	return out, err
+}
+
 func (s *Server) work(ctx context.Context, release slipstream.Digest) ([]publish.Work, error) {
 	jobs, err := s.cfg.Store.Jobs().List(ctx, release)
 	if err != nil {
@@ -220,7 +243,11 @@ func (s *Server) work(ctx context.Context, release slipstream.Digest) ([]publish
 	}
 	var out []publish.Work
 	for _, j := range jobs {
-		w := publish.Work{From: j.From, State: string(j.State), Done: j.Done, Total: j.Total, Seconds: j.Spent.Seconds(), Note: j.Note}
+		at := slipstream.At(j.Updated)
+		w := publish.Work{From: j.From, State: string(j.State), Done: j.Done, Total: j.Total, Seconds: j.Spent.Seconds(), Note: j.Note, Tries: j.Attempts, Updated: &at}
+		if j.State == store.JobRunning {
+			w.Stage, w.Note = j.Note, ""
+		}
 		if j.State == store.JobFailed && !j.Due.IsZero() {
 			at := slipstream.At(j.Due)
 			w.Again = &at

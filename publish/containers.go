@@ -20,6 +20,8 @@ type ContainerOptions struct {
 	Full int64
 	// Progress is told now and then how many bytes of the target are done with, of how many; nil tells nobody.
 	Progress func(done, total int64)
+	// Stage is told what is done now: one of the Stage constants. Progress begins anew with each; nil tells nobody.
+	Stage func(string)
 	// Codecs are the codecs with a patch to make from a base; nil means DefaultCodecs.
 	Codecs []string
 	// DeltaBytes is how large base and target may be together for a patch to be tried, in bytes: they are held in memory,
@@ -29,6 +31,16 @@ type ContainerOptions struct {
 	Put func(context.Context, slipstream.Container) error
 }
 
+// Stages of the work on containers. That on the patches of several codecs is one patch after the other: StagePatch comes
+// with a number, "patch 2".
+const (
+	StageFull    = "full"    // the full container is packed and proven
+	StageChanged = "changed" // the container of the changed files is packed and proven
+	StageSearch  = "search"  // what the changed files have of the base is searched for
+	StagePatch   = "patch"   // a patch is coded
+	StageProve   = "prove"   // patches are applied again and stored
+)
+
 // BuildContainers makes the containers that turn base into target, or the full one when base is nil. Every one is
 // applied again and compared with the signed hashes, stored in blobs, and only then told to o.Put. It stops at the first
 // error: of reading or storing a blob, of a re-application that does not match, of Put.
@@ -37,6 +49,11 @@ func BuildContainers(ctx context.Context, blobs blob.Store, target, base *slipst
 	what := "full container of " + target.Digest.Short()
 	if base != nil {
 		what = fmt.Sprintf("containers from %s to %s", base.Digest.Short(), target.Digest.Short())
+	}
+	if base == nil {
+		b.stage(StageFull)
+	} else {
+		b.stage(StageChanged)
 	}
 	c, err := b.build(ctx, base, o.Full)
 	if err != nil {
@@ -69,6 +86,12 @@ type builder struct {
 	target  *slipstream.Manifest
 	options ContainerOptions
 	read    int64
+}
+
+func (b *builder) stage(name string) {
+	if b.options.Stage != nil {
+		b.options.Stage(name)
+	}
 }
 
 // open gives the content of a file and tells how far the reading is.

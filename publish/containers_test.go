@@ -98,6 +98,36 @@ func TestBuildContainers(t *testing.T) {
 	}
 }
 
+func TestBuildingSaysWhereItIs(t *testing.T) {
+	blobs := mem.New()
+	text := noise(3, 30_000)
+	v1 := stored(t, blobs, map[string]string{"app.js": "one" + text, "image": noise(1, 50_000)})
+	v2 := stored(t, blobs, map[string]string{"app.js": "two" + text, "image": noise(1, 50_000)})
+	var stages []string
+	options := ContainerOptions{
+		TempDir: t.TempDir(),
+		Stage:   func(name string) { stages = append(stages, name) },
+		Progress: func(done, total int64) {
+			if len(stages) == 0 || done < 0 || done > total || strings.HasPrefix(stages[len(stages)-1], StagePatch) && total > v2.Manifest.Size() {
+				t.Errorf("%d of %d in %v", done, total, stages)
+			}
+		},
+	}
+	if _, err := BuildContainers(t.Context(), blobs, v2, nil, options); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{StageFull}; !slices.Equal(stages, want) {
+		t.Errorf("the full container: %v", stages)
+	}
+	stages = nil
+	if _, err := BuildContainers(t.Context(), blobs, v2, v1, options); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{StageChanged, StageSearch, StagePatch + " 1", StagePatch + " 2", StageProve}; !slices.Equal(stages, want) {
+		t.Errorf("from a base: %v", stages)
+	}
+}
+
 func TestBuildContainersStops(t *testing.T) {
 	blobs := mem.New()
 	v1 := stored(t, blobs, map[string]string{"a": "one"})

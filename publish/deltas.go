@@ -38,13 +38,15 @@ func (b *builder) deltas(ctx context.Context, base *slipstream.Release) ([]slips
 		return nil, nil
 	}
 	open := func(f slipstream.File) (io.ReadCloser, error) { return b.blobs.Open(ctx, f.SHA256) }
-	made, err := delta.EncodeDeltas(ctx, codecs, base.Manifest, b.target, open, open, delta.DeltaOptions{Workers: 1, Progress: b.options.Progress})
+	b.stage(StageSearch)
+	made, err := delta.EncodeDeltas(ctx, codecs, base.Manifest, b.target, open, open, delta.DeltaOptions{Workers: 1, Progress: b.perPatch()})
 	if errors.Is(err, slipstream.ErrInvalid) {
 		return nil, nil // too large for a patch: the other containers do
 	}
 	if err != nil {
 		return nil, err
 	}
+	b.stage(StageProve)
 	contents := &contents{builder: b, ctx: ctx, known: map[slipstream.Digest][]byte{}}
 	var out []slipstream.Container
 	for _, d := range made {
@@ -66,6 +68,23 @@ func (b *builder) deltas(ctx context.Context, base *slipstream.Release) ([]slips
 		out = append(out, c)
 	}
 	return out, nil
+}
+
+// perPatch tells of progress, and of a stage of its own for every patch. A patch begins behind the search, which all
+// share: its own part is from where it began.
+func (b *builder) perPatch() func(done, total int64) {
+	number, began, last := 0, int64(0), int64(0)
+	return func(done, total int64) {
+		if number == 0 || done < last {
+			number++
+			began = done
+			b.stage(fmt.Sprintf("%s %d", StagePatch, number))
+		}
+		last = done
+		if b.options.Progress != nil {
+			b.options.Progress(done-began, total-began)
+		}
+	}
 }
 
 func (b *builder) proveDelta(ctx context.Context, d delta.Delta, old *slipstream.Manifest, contents *contents) error {

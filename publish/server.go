@@ -117,12 +117,21 @@ type Release struct {
 // while nothing is known.
 type Work struct {
 	From    slipstream.Digest `json:"from,omitempty"`
-	State   string            `json:"state"` // queued, running, done or failed
+	State   string            `json:"state"`           // queued, running, done or failed
+	Stage   string            `json:"stage,omitempty"` // of a running one: a Stage constant, for a patch followed by " 1", " 2" …
 	Done    int64             `json:"done,omitempty"`
 	Total   int64             `json:"total,omitempty"`
 	Seconds float64           `json:"seconds,omitempty"` // that it took so far
 	Note    string            `json:"note,omitempty"`    // what came of it
 	Again   *slipstream.Time  `json:"again,omitempty"`   // when a failed one is tried again
+	Tries   int               `json:"tries,omitempty"`   // attempts that were begun
+	Updated *slipstream.Time  `json:"updated,omitempty"` // when anything of this was heard of last
+}
+
+// Making is what there is of a release's containers, and how far the others are.
+type Making struct {
+	Containers []slipstream.Container `json:"containers"`
+	Work       []Work                 `json:"work"`
 }
 
 // Blob is content to upload. Open gives its bytes from offset on and may be called again for a retry.

@@ -162,8 +162,11 @@ func describeWork(k publish.Work, names map[slipstream.Digest]string) string {
 		return line + ": " + k.Note
 	case k.State == "done":
 		return ""
-	case k.State == "running" && k.Total > 0:
-		line += fmt.Sprintf(", %d%%", 100*k.Done/k.Total)
+	case k.State == "running" && k.Stage != "":
+		line += ", " + k.Stage
+		if k.Total > 0 {
+			line += fmt.Sprintf(" %d%%", 100*k.Done/k.Total)
+		}
 	case k.State == "failed":
 		line += ": " + k.Note
 	}

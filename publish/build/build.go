@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
@@ -26,6 +27,7 @@ const (
 const (
 	lease        = time.Minute
 	renewEvery   = 15 * time.Second
+	tellEvery    = time.Second      // between two looks whether there is progress to record
 	idleEvery    = 10 * time.Second // between looks into the queue, which other nodes fill as well
 	replanEvery  = 10 * time.Minute // the fleet moves on, and so does what is worth having
 	retryFirst   = time.Minute
@@ -277,10 +279,10 @@ func (b *Builder) attempt(ctx context.Context, j *store.Job) (note string, err e
 			return fmt.Sprintf("not made: the bases of this release took %s already", spent.Round(time.Second)), nil
 		}
 	}
-	held, renew, stop := b.hold(ctx, j)
+	held, told, stop := b.hold(ctx, j)
 	defer stop()
 	made, err := publish.BuildContainers(held, b.cfg.Blobs, target, base, publish.ContainerOptions{
-		TempDir: b.cfg.TempDir, Full: full, Progress: renew,
+		TempDir: b.cfg.TempDir, Full: full, Progress: told.progress, Stage: told.stage,
 		Put: func(ctx context.Context, k slipstream.Container) error { return b.put(ctx, j.Release, k) },
 	})
 	if taken := context.Cause(held); err != nil && errors.Is(taken, errTaken) {
@@ -351,41 +353,68 @@ func (b *Builder) siblings(ctx context.Context, release slipstream.Digest) (spen
 // errTaken says that another node has the job.
 var errTaken = errors.New("the work went to another node")
 
-// hold keeps the lease of a job while it is worked on. The context ends when the job was lost to another node; progress
-// records how far it is.
-func (b *Builder) hold(ctx context.Context, j *store.Job) (_ context.Context, progress func(done, total int64), stop func()) {
+// hold keeps the lease of a job while it is worked on. The context ends when the job was lost to another node; what t is
+// told is recorded, so that people on any node see it.
+func (b *Builder) hold(ctx context.Context, j *store.Job) (_ context.Context, t *teller, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	type step struct{ done, total int64 }
-	steps := make(chan step, 1)
+	t = &teller{}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(renewEvery)
+		tick := time.NewTicker(tellEvery)
 		defer tick.Stop()
 		mine := *j
-		for {
+		mine.Note = ""
+		for told := false; ; {
 			select {
 			case <-ctx.Done():
-				j.Done, j.Total = mine.Done, mine.Total
+				j.Done, j.Total = t.now().done, t.now().total
 				return
-			case s := <-steps:
-				mine.Done, mine.Total = s.done, s.total
-				continue
 			case <-tick.C:
 			}
-			mine.Updated = b.cfg.Clock()
+			s := t.now()
+			news := s != step{mine.Done, mine.Total, mine.Note}
+			if now := b.cfg.Clock(); told && !news && now.Sub(mine.Updated) < renewEvery {
+				continue
+			}
+			mine.Done, mine.Total, mine.Note, mine.Updated, told = s.done, s.total, s.stage, b.cfg.Clock(), true
 			if err := b.cfg.Store.Jobs().Renew(ctx, mine, mine.Updated.Add(lease)); errors.Is(err, slipstream.ErrConflict) {
 				cancel(fmt.Errorf("%w: %w", errTaken, err))
 			}
 		}
 	}()
-	progress = func(done, total int64) {
-		select {
-		case steps <- step{done, total}:
-		default:
-		}
-	}
-	return ctx, progress, func() { cancel(nil); <-ended }
+	return ctx, t, func() { cancel(nil); <-ended }
+}
+
+// teller knows how far a job is. Its methods may be called from any goroutine and never wait for the database.
+type teller struct {
+	mu   sync.Mutex
+	last step
+}
+
+// step is how far a job is: bytes of a stage.
+type step struct {
+	done, total int64
+	stage       string
+}
+
+func (t *teller) now() step {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last
+}
+
+func (t *teller) progress(done, total int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last.done, t.last.total = done, total
+}
+
+// stage begins another stage, of which nothing is done.
+func (t *teller) stage(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = step{stage: name}
 }
 
 // put records a container of a release that is still there.

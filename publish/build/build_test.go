@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/blob"
 	"github.com/slipstream-ota/slipstream/blob/mem"
+	"github.com/slipstream-ota/slipstream/publish"
 	"github.com/slipstream-ota/slipstream/store"
 	"github.com/slipstream-ota/slipstream/store/sqlite"
 )
@@ -364,6 +365,25 @@ func TestANodeThatStopsGivesItsWorkBack(t *testing.T) {
 	}
 	w.must(w.builder("b", w.blobs).Settle(t.Context()))
 	w.wantFrom("by the other node", r)
+}
+
+func TestWhereTheWorkIsCanBeSeen(t *testing.T) {
+	w := newWorld(t)
+	r := w.release()
+	w.offer(r)
+	seen := store.Job{}
+	blobs := &failing{Store: w.blobs, wait: func(ctx context.Context) {
+		for deadline := time.Now().Add(20 * time.Second); seen.Note == "" && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			jobs, err := w.store.Jobs().List(ctx, r.Digest)
+			w.must(err)
+			seen = jobs[0]
+		}
+	}}
+	w.must(w.builder("a", blobs).Settle(t.Context()))
+	if seen.State != store.JobRunning || seen.Note != publish.StageFull || seen.Owner != "a" {
+		t.Errorf("while it was made: %+v", seen)
+	}
+	w.wantFrom("afterwards", r)
 }
 
 func TestANodeThatDiedLosesItsWork(t *testing.T) {
