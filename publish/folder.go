@@ -75,7 +75,7 @@ func (w *walk) folder(ctx context.Context, root string, l Limits) error {
 			}
 			return nil
 		}
-		if len(w.files) > maxSeen*l.Files {
+		if len(w.files)+w.ignored > maxSeen*l.Files {
 			return fmt.Errorf("more than %d files: this is hardly the folder that is meant", maxSeen*l.Files)
 		}
 		w.entry(real, p, rel, d)

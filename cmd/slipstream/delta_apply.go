@@ -65,7 +65,7 @@ the hash is printed, or compared with --sha256.`,
 	c.Flags().BoolVar(&f.force, "force", false, "write over a file OUT")
 	c.Flags().StringVar(&f.memory, "memory", "192MiB", "most memory that the patch may take for tables")
 	c.Flags().StringVar(&f.sha256, "sha256", "", "hash that OUT must have where the patch does not carry one")
-	c.Flags().Int64Var(&f.size, "size", 1<<31, "most bytes that OUT may have where the patch does not say it")
+	c.Flags().Int64Var(&f.size, "size", 1<<31, "most bytes that OUT may have where the patch does not carry its hash")
 	return c
 }
 
@@ -383,11 +383,8 @@ func applyForeign(ctx context.Context, w io.Writer, old *deltaSource, p io.Reade
 		if err != nil {
 			return err
 		}
-		if size < 0 {
-			if info.NewSize > -size {
-				return slipstream.Hint(fmt.Errorf("the patch makes a file of %d bytes", info.NewSize), "allow it with --size")
-			}
-			size = info.NewSize
+		if size, err = allowed(info.NewSize, size); err != nil {
+			return err
 		}
 		base, err := old.base([]int{0})
 		if err != nil {
@@ -400,9 +397,25 @@ func applyForeign(ctx context.Context, w io.Writer, old *deltaSource, p io.Reade
 		return err
 	}
 	if size < 0 {
-		if size, err = dcz.Size(p, patchSize); err != nil {
+		said, err := dcz.Size(p, patchSize)
+		if err != nil {
+			return err
+		}
+		if size, err = allowed(said, size); err != nil {
 			return err
 		}
 	}
 	return dcz.Decode(ctx, w, dictionary, io.NewSectionReader(p, 0, patchSize), size)
+}
+
+// allowed gives the size that a result must have of the one that a patch says and the one that the caller asks for, as
+// applyForeign has it.
+func allowed(said, size int64) (int64, error) {
+	switch {
+	case size >= 0:
+		return size, nil
+	case said > -size:
+		return 0, slipstream.Hint(fmt.Errorf("the patch makes a file of %d bytes", said), "allow it with --size")
+	}
+	return said, nil
 }

@@ -108,7 +108,7 @@ func (r *Reader) list() error {
 		}
 		name := strings.TrimPrefix(h.Name, "./")
 		switch {
-		case h.Typeflag == tar.TypeDir:
+		case h.Typeflag == tar.TypeDir, h.Typeflag == tar.TypeXGlobalHeader: // a note about the whole
 			continue
 		case h.Typeflag != tar.TypeReg || sparse(h):
 			return fmt.Errorf("the entry %q is not a regular file", name)

@@ -62,9 +62,10 @@ func TestFilesAreReadWhereTheyLie(t *testing.T) {
 	tool := file("./bin/tool", "#!/bin/sh\n")
 	tool.Mode = 0o755
 	folder := entry{Header: tar.Header{Name: "./bin/", Typeflag: tar.TypeDir, Mode: 0o755}}
+	note := entry{Header: tar.Header{Name: "pax_global_header", Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "a commit, as git archive writes it"}}}
 	long := strings.Repeat("folder/", 30) + "file"
 	for _, name := range []string{"a.tar", "a.tar.gz"} {
-		r, err := Open(write(t, name, folder, tool, file("empty", ""), file(long, "deep")), 1<<20)
+		r, err := Open(write(t, name, note, folder, tool, file("empty", ""), file(long, "deep")), 1<<20)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
