@@ -97,7 +97,7 @@ func describeApp(ctx context.Context, tx store.Tx, a store.App) (App, error) {
 	if err != nil {
 		return App{}, err
 	}
-	out := App{Name: a.Name, Display: a.Display, Kind: settings.Kind, Platforms: a.Platforms, Created: a.Created, StateKeys: []StateKey{}, Channels: []string{}}
+	out := App{Name: a.Name, Display: a.Display, Kind: settings.Kind, Confirm: settings.Confirm, Platforms: a.Platforms, Created: a.Created, StateKeys: []StateKey{}, Channels: []string{}}
 	root, err := newestRoot(ctx, tx, a.Name)
 	if err != nil {
 		return App{}, err
@@ -156,12 +156,15 @@ func (s *Server) changeApp(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	spec := rollout.AppSpec{Name: have.Name, Display: have.Display, Kind: have.Kind, Platforms: have.Platforms}
+	spec := rollout.AppSpec{Name: have.Name, Display: have.Display, Kind: have.Kind, Confirm: have.Confirm, Platforms: have.Platforms}
 	if in.Body.Display != nil {
 		spec.Display = *in.Body.Display
 	}
 	if in.Body.Kind != nil {
 		spec.Kind = *in.Body.Kind
+	}
+	if in.Body.Confirm != nil {
+		spec.Confirm = *in.Body.Confirm
 	}
 	if in.Body.Platforms != nil {
 		spec.Platforms = in.Body.Platforms

@@ -52,6 +52,7 @@ type App struct {
 	Name        string           `json:"name"`
 	Display     string           `json:"display,omitempty"`
 	Kind        string           `json:"kind,omitempty"`
+	Confirm     string           `json:"confirm,omitempty" doc:"host where the shell confirms every start, else absent"`
 	Platforms   []string         `json:"platforms"`
 	Created     time.Time        `json:"created"`
 	StateKeys   []StateKey       `json:"stateKeys"`
@@ -77,6 +78,7 @@ type NewApp struct {
 type AppChange struct {
 	Display   *string  `json:"display,omitempty"`
 	Kind      *string  `json:"kind,omitempty"`
+	Confirm   *string  `json:"confirm,omitempty" doc:"Who confirms a start: host, or release for its own code"`
 	Platforms []string `json:"platforms,omitempty" doc:"The whole list; platforms cannot be taken away"`
 }
 

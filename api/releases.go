@@ -363,7 +363,7 @@ func (s *Server) standing(ctx context.Context, in *standingQuery) (*body[publish
 		if err != nil {
 			return err
 		}
-		out.Kind, out.Platforms = settings.Kind, app.Platforms
+		out.Kind, out.Platforms, out.HostConfirms = settings.Kind, app.Platforms, settings.Confirm == rollout.ConfirmHost
 		roots, err := tx.Apps().Roots(ctx, in.App)
 		if err != nil {
 			return err

@@ -79,18 +79,18 @@ func kindOf(said, server string, files []slipstream.File) string {
 	return KindFiles
 }
 
-func check(ctx context.Context, p *Plan, back []ReleaseInfo) ([]Warning, error) {
+func check(ctx context.Context, p *Plan, hostConfirms bool) ([]Warning, error) {
 	files := p.Manifest.Files
 	w := checkFiles(files)
 	w = append(w, checkKind(p.Kind, p.Manifest)...)
-	w = append(w, checkData(p.Manifest.Data, back)...)
-	if confirmNeeded(p.Kind) {
+	w = append(w, checkData(p.Manifest.Data, p.Back)...)
+	if !hostConfirms && confirmNeeded(p.Kind) {
 		found, err := findConfirm(ctx, p.tree, files)
 		if err != nil {
 			return nil, err
 		}
 		if !found {
-			w = append(w, Warning{WarnConfirm, "no script calls the host's confirm (markSuccess, notifyAppReady): unless the host confirms by itself, devices take every start of this release for a failed one and go back"})
+			w = append(w, Warning{WarnConfirm, fmt.Sprintf("no script calls the host's confirm (markSuccess, notifyAppReady): devices take every start of this release for a failed one and go back. If the host confirms by itself, say so once: slipstream app set %s --confirm host", p.Manifest.App)})
 		}
 	}
 	return w, nil

@@ -24,6 +24,7 @@ type fakeServer struct {
 	mu       sync.Mutex
 	root     []byte
 	kind     string
+	confirms bool // the host
 	blobs    map[slipstream.Digest][]byte
 	releases []Release
 	offers   map[string][]slipstream.Digest // channel → digests, newest last
@@ -81,7 +82,7 @@ func pub(s sign.Signer) []ed25519.PublicKey { return []ed25519.PublicKey{s.Publi
 func (s *fakeServer) Standing(_ context.Context, t Target) (Standing, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Standing{Kind: s.kind, Platforms: []string{"any"}, Root: s.root, HighestSeq: s.highest, Warnings: s.warnings}
+	st := Standing{Kind: s.kind, HostConfirms: s.confirms, Platforms: []string{"any"}, Root: s.root, HighestSeq: s.highest, Warnings: s.warnings}
 	for i := len(s.releases) - 1; i >= 0; i-- {
 		r := s.releases[i].ReleaseInfo
 		if r.Package != t.Package {

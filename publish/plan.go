@@ -94,7 +94,7 @@ func Prepare(ctx context.Context, server Server, tree *Tree, req Request, now ti
 	}
 	p.Kind = kindOf(req.Kind, standing.Kind, tree.Files)
 	if p.Existing == nil {
-		p.Warnings, err = check(ctx, p, p.Back)
+		p.Warnings, err = check(ctx, p, standing.HostConfirms)
 		if err != nil {
 			return nil, err
 		}

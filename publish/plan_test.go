@@ -169,6 +169,14 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("got %v", w)
 		}
 	})
+	t.Run("a host that confirms", func(t *testing.T) {
+		p := newPublisher(t, 1, 1)
+		p.server.confirms = true
+		plan, err := Prepare(t.Context(), p.server, openTree(t, writeTree(t, map[string]string{"index.html": "<p>", "a.js": "alert()"})), p.proving(t, request("1")), now())
+		if err != nil || plan.Kind != KindWeb || len(plan.Warnings) != 0 {
+			t.Errorf("got %+v, %v", plan, err)
+		}
+	})
 	t.Run("what the server knows", func(t *testing.T) {
 		p := newPublisher(t, 1, 1)
 		p.server.warnings = []string{"no device ever asked for runtime >=9"}

@@ -53,9 +53,11 @@ type Target struct {
 
 // Standing is how things stand for a Target.
 type Standing struct {
-	Kind      string   `json:"kind,omitempty"` // what the app is made with, when the app's settings say it
-	Platforms []string `json:"platforms"`      // for which states are signed
-	Root      []byte   `json:"root"`           // newest root envelope, verbatim
+	Kind string `json:"kind,omitempty"` // what the app is made with, when the app's settings say it
+	// HostConfirms says that the app's shell confirms every start, whatever runs in it.
+	HostConfirms bool     `json:"hostConfirms,omitempty"`
+	Platforms    []string `json:"platforms"` // for which states are signed
+	Root         []byte   `json:"root"`      // newest root envelope, verbatim
 	// HighestSeq of the package over all platforms and runtimes, deleted releases counted.
 	HighestSeq int64 `json:"highestSeq"`
 	// Current is the release with the highest seq that the channel offers, not withdrawn, for exactly the target's

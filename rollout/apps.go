@@ -24,7 +24,15 @@ func DefaultPlatforms() []string {
 type Settings struct {
 	// Kind is what the app is made with, for advice at publish: "web", "node", "easyclick", "codepush" …
 	Kind string `json:"kind,omitempty"`
+	// Confirm is who says that a start worked, ConfirmHost or "" for the release's own code: for advice at publish too.
+	Confirm string `json:"confirm,omitempty"`
 }
+
+// Who confirms a start.
+const (
+	ConfirmHost    = "host"    // the shell does, whatever runs in it
+	ConfirmRelease = "release" // the code of the release does, by a call
+)
 
 // SettingsOf reads an app's settings.
 func SettingsOf(a store.App) (Settings, error) {
@@ -43,6 +51,7 @@ type AppSpec struct {
 	Name      string
 	Display   string
 	Kind      string
+	Confirm   string // ConfirmHost; ConfirmRelease or "" for the default
 	Platforms []string
 }
 
@@ -57,6 +66,13 @@ func (a *AppSpec) check() error {
 		if err := slipstream.CheckName("kind", a.Kind); err != nil {
 			return err
 		}
+	}
+	switch a.Confirm {
+	case "", ConfirmHost:
+	case ConfirmRelease:
+		a.Confirm = ""
+	default:
+		return slipstream.Hint(slipstream.Invalidf("confirm %.40q: must be %s or %s", a.Confirm, ConfirmHost, ConfirmRelease), "it says who tells a device that a start worked")
 	}
 	if a.Platforms == nil {
 		a.Platforms = DefaultPlatforms()
@@ -83,7 +99,7 @@ func (s *Service) CreateApp(ctx context.Context, by string, spec AppSpec) error 
 	if err := spec.check(); err != nil {
 		return err
 	}
-	settings, err := json.Marshal(Settings{Kind: spec.Kind})
+	settings, err := json.Marshal(Settings{Kind: spec.Kind, Confirm: spec.Confirm})
 	if err != nil {
 		return err
 	}
@@ -109,7 +125,7 @@ func (s *Service) CreateApp(ctx context.Context, by string, spec AppSpec) error 
 	})
 }
 
-// SaveApp changes display name, kind and platforms; states of new platforms are signed at once.
+// SaveApp changes display name, kind, who confirms, and platforms; states of new platforms are signed at once.
 func (s *Service) SaveApp(ctx context.Context, by string, spec AppSpec) error {
 	if err := spec.check(); err != nil {
 		return err
@@ -123,7 +139,7 @@ func (s *Service) SaveApp(ctx context.Context, by string, spec AppSpec) error {
 		if err != nil {
 			return err
 		}
-		settings.Kind = spec.Kind
+		settings.Kind, settings.Confirm = spec.Kind, spec.Confirm
 		if app.Settings, err = json.Marshal(settings); err != nil {
 			return err
 		}
@@ -144,7 +160,7 @@ func (s *Service) SaveApp(ctx context.Context, by string, spec AppSpec) error {
 				return err
 			}
 		}
-		return s.audit(ctx, tx, by, "app.change", app.Name, app.Name, map[string]any{"platforms": app.Platforms, "kind": spec.Kind, "display": app.Display}, now)
+		return s.audit(ctx, tx, by, "app.change", app.Name, app.Name, map[string]any{"platforms": app.Platforms, "kind": spec.Kind, "confirm": spec.Confirm, "display": app.Display}, now)
 	})
 }
 

@@ -98,6 +98,7 @@ func printApp(w io.Writer, a api.App) {
 	}
 	row("display", "%s", dash(a.Display))
 	row("kind", "%s", dash(a.Kind))
+	row("confirmed by", "%s", first(a.Confirm, rollout.ConfirmRelease))
 	row("platforms", "%s", strings.Join(a.Platforms, ", "))
 	row("channels", "%s", strings.Join(a.Channels, ", "))
 	if a.RootExpires == nil {
@@ -116,11 +117,11 @@ func printApp(w io.Writer, a api.App) {
 }
 
 func newAppSet(t *tool) *cobra.Command {
-	var display, kind string
+	var display, kind, confirm string
 	var platforms []string
 	c := &cobra.Command{
-		Use: "set NAME", Short: "Change an app's display name, kind or platforms", Args: exactly(1, "one app"),
-		Example: "  slipstream app set shop --platforms android,ios,harmony",
+		Use: "set NAME", Short: "Change an app's display name, kind, platforms, or who confirms", Args: exactly(1, "one app"),
+		Example: "  slipstream app set shop --platforms android,ios,harmony\n  slipstream app set shop --confirm host",
 		RunE: func(c *cobra.Command, args []string) error {
 			server, err := t.client()
 			if err != nil {
@@ -132,6 +133,9 @@ func newAppSet(t *tool) *cobra.Command {
 			}
 			if c.Flags().Changed("kind") {
 				ch.Kind = &kind
+			}
+			if c.Flags().Changed("confirm") {
+				ch.Confirm = &confirm
 			}
 			if c.Flags().Changed("platforms") {
 				have, err := server.App(c.Context(), args[0])
@@ -149,6 +153,7 @@ func newAppSet(t *tool) *cobra.Command {
 	}
 	c.Flags().StringVar(&display, "display", "", "display name")
 	c.Flags().StringVar(&kind, "kind", "", "what the app is made with")
+	c.Flags().StringVar(&confirm, "confirm", "", "who confirms that a start worked: `host`, or release for the code of each release (the default)")
 	c.Flags().StringSliceVar(&platforms, "platforms", nil, "platforms to add")
 	t.serverFlags(c)
 	return c
