@@ -114,6 +114,19 @@ func bytecode(ctx context.Context, old, carried []slipstream.File, base, target 
 	return w, nil
 }
 
+// size is that of all bytecode, old and new, that a reader rewrites.
+func (w *rewriter) size(rewrites []rewrite) (n int64) {
+	seen := map[int]bool{}
+	for _, r := range rewrites {
+		n += w.carried[r.carried].Size
+		if !seen[r.old] {
+			n += w.old[r.old].Size
+		}
+		seen[r.old] = true
+	}
+	return n
+}
+
 func starts(files []slipstream.File) []int64 {
 	out := make([]int64, len(files)+1)
 	for i, f := range files {
@@ -358,6 +371,10 @@ func (m *maker) rewritten(ctx context.Context, codec string, po patch.Options, c
 	if err != nil || len(pairs) == 0 {
 		return d, err == nil, err
 	}
+	size := m.code.size(pairs)
+	if !hermes.Worth(int64(len(d.Container)), size) { // however little is left
+		return d, !plain, nil
+	}
 	base, target := m.code.apply(pairs, m.base, m.target, po.Profile)
 	p, err := patch.Match(ctx, base, target)
 	if err != nil {
@@ -368,7 +385,7 @@ func (m *maker) rewritten(ctx context.Context, codec string, po patch.Options, c
 	}
 	head := append(patchHeader(codecRewritten, m.old.Files, m.new.Files), encodeRewrites(pairs)...)
 	r, err := m.diff(ctx, p, po, codec, head)
-	if err == nil && len(r.Container) < len(d.Container) {
+	if err == nil && hermes.Worth(int64(len(d.Container)-len(r.Container)), size) {
 		return r, true, nil
 	}
 	return d, !plain, err

@@ -2,6 +2,7 @@ package delta
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"encoding/binary"
 	"encoding/hex"
 	"os"
@@ -125,6 +126,29 @@ func TestACodecForBytecodeIsLeftOutWhenItIsNoUse(t *testing.T) {
 			t.Error(err)
 		} else {
 			wantTree(t, got, new)
+		}
+	}
+}
+
+// A change of one byte leaves nothing to save that is worth the time to take the rewriting back.
+func TestNextToNoChangeOfBytecodeIsNotRewritten(t *testing.T) {
+	t.Parallel()
+	compiled := func(last byte) string { // as large as a program is, by bytes that nothing in the file names
+		b := []byte(bytecodeFile(t, "one.hbc"))
+		b = append(b[:len(b)-footerSize], make([]byte, 1<<20)...)
+		b[len(b)-1] = last
+		binary.LittleEndian.PutUint32(b[32:], uint32(len(b)+footerSize))
+		sum := sha1.Sum(b)
+		return string(append(b, sum[:]...))
+	}
+	old, new := tree{"index.hbc": compiled(0)}, tree{"index.hbc": compiled(1)}
+	if _, ok := hermes.Rewrite([]byte(old["index.hbc"]), []byte(new["index.hbc"])); !ok {
+		t.Fatal("it cannot be rewritten at all")
+	}
+	for _, c := range [][]string{{CodecRich, CodecHermes}, {CodecSimpleHermes, CodecSimpleZstd}} {
+		made := encodeDeltas(t, old, new, c...)
+		if len(made) != 1 || made[0].Container[5] != codecPatch {
+			t.Errorf("of %v %d are made", c, len(made))
 		}
 	}
 }

@@ -120,7 +120,8 @@ func DecisionsOf(codec string) int64 {
 // files are held in memory, twice when there is bytecode to rewrite, and four more bytes for each of the base: a base or a
 // change of 2 GiB and more is refused (slipstream.ErrInvalid) with a hint.
 //
-// A codec that rewrites bytecode is tried with and without, and the smaller one kept. It is left out when it gives the
+// A codec that rewrites bytecode is tried with and without, and the rewritten one kept where it saves enough for the time
+// that it takes to apply (hermes.Worth). It is left out when it gives the
 // same as another of the codecs, or rewrites no other files than one of them with less memory. rich/1+js is the container
 // of rich/1, or left out when that asks too much.
 func EncodeDeltas(ctx context.Context, codecs []string, old, new *slipstream.Manifest,

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"slices"
 
 	"github.com/slipstream-ota/slipstream"
@@ -54,15 +53,7 @@ func Diff(ctx context.Context, old, new Tree, o patch.Options) ([]byte, Stats, e
 	if err != nil {
 		return nil, Stats{}, fmt.Errorf("read new tree: %w", err)
 	}
-	rewritten, err := p.rewrite(ctx, old, new, chosen, base, target)
-	if err != nil {
-		return nil, Stats{}, err
-	}
-	if len(rewritten) > 0 && len(base) >= freeFrom {
-		debug.FreeOSMemory() // of rewriting, before the search takes its own
-	}
-	o.Memory = p.memory(o.Memory)
-	inner, stats, err := patch.Diff(ctx, base, target, o)
+	m, err := p.patch(ctx, old, new, chosen, base, target, o)
 	if err != nil {
 		return nil, Stats{}, err
 	}
@@ -78,16 +69,16 @@ func Diff(ctx context.Context, old, new Tree, o patch.Options) ([]byte, Stats, e
 		out = binary.AppendUvarint(out, uint64(i-last))
 		last = i
 	}
-	out = binary.AppendUvarint(out, uint64(len(rewritten)))
+	out = binary.AppendUvarint(out, uint64(len(m.pairs)))
 	var before pair
-	for _, r := range rewritten {
+	for _, r := range m.pairs {
 		out = binary.AppendUvarint(binary.AppendUvarint(out, uint64(r.old-before.old)), uint64(r.carried-before.carried))
 		before = r
 	}
 	out = binary.AppendUvarint(out, uint64(len(p.ops)))
 	out = binary.AppendUvarint(out, uint64(len(target)))
-	out = append(out, inner...)
-	p.stats.Stats, p.stats.Operations, p.stats.Size, p.stats.Rewritten = stats, len(p.ops), len(out), len(rewritten)
+	out = append(out, m.bytes...)
+	p.stats.Stats, p.stats.Operations, p.stats.Size, p.stats.Rewritten = m.stats, len(p.ops), len(out), len(m.pairs)
 	return out, p.stats, nil
 }
 
@@ -122,7 +113,6 @@ type planned struct {
 	carriedSize int64
 	left        []int // of the old list: not in the base
 	changed     []pair
-	held        int64 // memory that applying takes for bytecode
 	stats       Stats
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"sort"
 
@@ -16,8 +17,114 @@ import (
 // pair is an old file and the place among the carried of what it became.
 type pair struct{ old, carried int }
 
-// rewrite puts the rewritten forms of bytecode into base and target, and says of which pairs.
-func (p *planned) rewrite(ctx context.Context, old, new Tree, chosen []int, base, target []byte) ([]pair, error) {
+// patched is a patch, and which files are rewritten for it.
+type patched struct {
+	bytes []byte
+	stats patch.Stats
+	pairs []pair
+}
+
+// fewIn: next to nothing changes when less than one byte of bytecode in so many is in no block of the old one.
+const fewIn = 128
+
+// patch makes the patch of base and target, over rewritten bytecode where that pays. base and target may have rewritten forms
+// in them afterwards. Two patches are made only where a look at the files does not tell which is the better one.
+func (p *planned) patch(ctx context.Context, old, new Tree, chosen []int, base, target []byte, o patch.Options) (patched, error) {
+	b := p.bytecode(old, new, chosen, base, target)
+	size, lost := sizeOf(b), unlikeIn(b)
+	if len(b) == 0 || lost < size/fewIn {
+		plain, err := diff(ctx, base, target, o)
+		if err != nil || !hermes.Worth(int64(len(plain.bytes)), size) { // however little is left
+			return plain, err
+		}
+		pairs, held, err := rewrite(ctx, b)
+		if err != nil || len(pairs) == 0 {
+			return plain, err
+		}
+		rewritten, err := overRewritten(ctx, pairs, held, base, target, o)
+		return better(plain, rewritten, size), err
+	}
+	pairs, held, err := rewrite(ctx, b)
+	if err != nil {
+		return patched{}, err
+	}
+	if len(pairs) == 0 {
+		return diff(ctx, base, target, o)
+	}
+	evident := 2*unlikeIn(b) < lost
+	rewritten, err := overRewritten(ctx, pairs, held, base, target, o)
+	if err != nil || evident {
+		return rewritten, err
+	}
+	if err := p.putBack(ctx, old, new, b); err != nil {
+		return patched{}, err
+	}
+	plain, err := diff(ctx, base, target, o)
+	return better(plain, rewritten, size), err
+}
+
+func diff(ctx context.Context, base, target []byte, o patch.Options) (patched, error) {
+	b, stats, err := patch.Diff(ctx, base, target, o)
+	return patched{bytes: b, stats: stats}, err
+}
+
+func better(plain, rewritten patched, size int64) patched {
+	if hermes.Worth(int64(len(plain.bytes)-len(rewritten.bytes)), size) {
+		return rewritten
+	}
+	return plain
+}
+
+// overRewritten makes the patch of base and target that have the rewritten forms of pairs in them.
+func overRewritten(ctx context.Context, pairs []pair, held int64, base, target []byte, o patch.Options) (patched, error) {
+	if len(base) >= freeFrom {
+		debug.FreeOSMemory() // of rewriting, before the search takes its own
+	}
+	o.Memory = memoryBeside(held, o.Memory)
+	m, err := diff(ctx, base, target, o)
+	m.pairs = pairs
+	return m, err
+}
+
+// code is a pair of files of bytecode where they lie in base and target.
+type code struct {
+	pair
+	old, new []byte
+}
+
+func sizeOf(of []*code) (n int64) {
+	for _, c := range of {
+		n += int64(len(c.old) + len(c.new))
+	}
+	return n
+}
+
+func unlikeIn(of []*code) (n int64) {
+	for _, c := range of {
+		n += unlike(c.old, c.new)
+	}
+	return n
+}
+
+// putBack reads all anew that may be rewritten. To keep it would take memory while the search has the most.
+func (p *planned) putBack(ctx context.Context, old, new Tree, of []*code) error {
+	for _, c := range of {
+		a, err := old.gather(ctx, nil, []int{c.pair.old}, int64(len(c.old)))
+		if err != nil {
+			return fmt.Errorf("read old tree: %w", err)
+		}
+		copy(c.old, a)
+		b, err := new.gather(ctx, nil, []int{p.carried[c.carried]}, int64(len(c.new)))
+		if err != nil {
+			return fmt.Errorf("read new tree: %w", err)
+		}
+		copy(c.new, b)
+	}
+	return nil
+}
+
+// bytecode finds the changed files that are bytecode on both sides.
+func (p *planned) bytecode(old, new Tree, chosen []int, base, target []byte) []*code {
 	starts := startsOf(old.Files, chosen)
 	at := int64(len(p.ops))
 	places := make([]int64, len(p.carried))
@@ -25,43 +132,52 @@ func (p *planned) rewrite(ctx context.Context, old, new Tree, chosen []int, base
 		places[i] = at
 		at += new.Files[j].Size
 	}
-	var out []pair
+	var out []*code
 	for _, c := range p.changed {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		k, ok := slices.BinarySearch(chosen, c.old)
 		if !ok {
 			continue
 		}
 		a := base[starts[k] : starts[k]+old.Files[c.old].Size]
 		b := target[places[c.carried] : places[c.carried]+new.Files[p.carried[c.carried]].Size]
-		o, ok := hermes.Open(a)
+		v, ok := hermes.Known(a)
+		if w, ok2 := hermes.Known(b); ok && ok2 && v == w {
+			out = append(out, &code{pair: c, old: a, new: b})
+		}
+	}
+	return out
+}
+
+// rewrite puts the rewritten forms in the place of those files that have one, gives these, and the memory that they take when
+// the patch is applied.
+func rewrite(ctx context.Context, of []*code) (pairs []pair, held int64, err error) {
+	for _, c := range of {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		o, ok := hermes.Open(c.old)
 		if !ok {
 			continue
 		}
-		if after, ok := o.Rewrite(b); ok {
+		if after, ok := o.Rewrite(c.new); ok {
 			o.Base() // in place
-			copy(b, after)
-			out = append(out, c)
-			p.held += 3*int64(len(a))/2 + 5*int64(len(b))/2
+			copy(c.new, after)
+			pairs = append(pairs, c.pair)
+			held += 3*int64(len(c.old))/2 + 5*int64(len(c.new))/2
 		}
 	}
-	return out, nil
+	return pairs, held, nil
 }
 
 // tablesAtLeast is what bytecode leaves of the memory for tables.
 const tablesAtLeast = 8 << 20
 
-// memory is what is left for tables where bytecode is held as well.
-func (p *planned) memory(allowed int) int {
-	if p.held == 0 {
-		return allowed
-	}
+// memoryBeside is what is left for tables where bytecode is held as well.
+func memoryBeside(held int64, allowed int) int {
 	if allowed == 0 {
 		allowed = patch.DefaultMemory
 	}
-	return min(allowed, int(max(int64(allowed)-p.held, tablesAtLeast)))
+	return min(allowed, int(max(int64(allowed)-held, tablesAtLeast)))
 }
 
 func startsOf(files []slipstream.File, chosen []int) []int64 {

@@ -3,6 +3,7 @@ package tree
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -351,7 +352,7 @@ func TestLargeBytecodeComesBack(t *testing.T) {
 	}
 	more := strings.Repeat(text(7, 1000), 100) // how large new bytecode is stands behind what is carried, so this counts
 	old := contents{"a.txt": "text", "b.hbc": read("one.hbc"), "c.txt": more, "d.hbc": read("debug.hbc")}
-	new := contents{"a.txt": "texts", "b.hbc": read("two.hbc"), "c.txt": more + "!", "d.hbc": read("one.hbc") + "!", "e.txt": strings.Repeat(text(8, 1000), 100)}
+	new := contents{"a.txt": "texts", "b.hbc": read("two.hbc"), "c.txt": more + "!", "d.hbc": read("debug.hbc") + "!", "e.txt": strings.Repeat(text(8, 1000), 100)}
 	p, s := made(t, old.tree(), new.tree())
 	if s.Rewritten != 1 {
 		t.Fatalf("%d files are rewritten", s.Rewritten)
@@ -377,6 +378,50 @@ func TestLargeBytecodeComesBack(t *testing.T) {
 		b[len(b)*i/9] ^= 0x44
 		if got, err := applied(t.Context(), old.tree(), b, l); err == nil && !maps.Equal(got, new) {
 			t.Errorf("byte %d: other files are made, and no error", len(b)*i/9)
+		}
+	}
+}
+
+// padded makes a file of bytecode larger by bytes that nothing in it names, zeros and a last one.
+func padded(t *testing.T, name string, size int, last byte) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "hermes", "testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sizeAt, footer = 32, 20
+	b = append(b[:len(b)-footer], make([]byte, size)...)
+	b[len(b)-1] = last
+	binary.LittleEndian.PutUint32(b[sizeAt:], uint32(len(b)+footer))
+	sum := sha1.Sum(b)
+	return string(append(b, sum[:]...))
+}
+
+// To take rewriting back takes a reader time whatever changed, so it must save something.
+func TestBytecodeIsRewrittenWhereThatPays(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		old, new  string
+		rewritten int
+	}{
+		"another compile":              {padded(t, "one.hbc", 1, 0), padded(t, "two.hbc", 1, 0), 1},
+		"of a larger program":          {padded(t, "one.hbc", 1<<20, 0), padded(t, "two.hbc", 1<<20, 0), 1},
+		"of one with more to rewrite":  {padded(t, "one.hbc", 8<<20, 0), padded(t, "two.hbc", 8<<20, 0), 0},
+		"one byte":                     {padded(t, "one.hbc", 1<<20, 0), padded(t, "one.hbc", 1<<20, 1), 0},
+		"another program, mostly more": {padded(t, "one.hbc", 1, 0), padded(t, "debug.hbc", 1, 0), 1},
+	} {
+		old, new := contents{"app.hbc": c.old}, contents{"app.hbc": c.new}
+		for _, profile := range []string{patch.ProfileRich, patch.ProfileSimple} {
+			p, s, err := Diff(t.Context(), old.tree(), new.tree(), patch.Options{Profile: profile, Streams: []string{patch.StreamZstd}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Rewritten != c.rewritten {
+				t.Errorf("%s, %s: %d files are rewritten for a patch of %d bytes", name, profile, s.Rewritten, len(p))
+			}
+			if got, err := applied(t.Context(), old.tree(), p, Limits{}); err != nil || !maps.Equal(got, new) {
+				t.Errorf("%s, %s: it does not come back: %v", name, profile, err)
+			}
 		}
 	}
 }
