@@ -3,34 +3,39 @@ package rich
 // blend joins the opinions of many contexts into one probability: each opinion is weighed, in three ways at the same
 // time, with weights chosen by small selectors; a second layer joins the three.
 type blend struct {
-	c     *curves
-	n     int // inputs
-	in    [maxInputs]int32
-	sets  [layers][]int32 // first layer: weights of 1/65536, n for each value of the selector
-	sel   [layers]int     // offset in sets
-	mid   [layers]int32   // outputs of the first layer, logistic
-	midP  [layers]uint32
-	final []int32 // second layer, layers weights for each kind
-	fsel  int
-	p     uint32
+	c      *curves
+	n      int               // inputs
+	in     row               // opinions, logistic; zero from n on
+	sets   [layers][]row     // first layer: weights of 1/65536, a row for each value of the selector
+	chosen [layers]*row      // of sets
+	mid    [layers + 1]int32 // outputs of the first layer, logistic; the last is of no meaning
+	final  [][layers]int32   // second layer, for each kind
+	kind   int
+	p      uint32
 }
 
+// row holds a number for each input. |opinions| are at most limit, and weights stay far below 1<<31: a step is 600 at most
+// and goes against the error, so that n steps make them grow by the root of n.
+type row [maxInputs]int32
+
 const (
-	maxInputs = 20
+	maxInputs = 20 // a multiple of four
 	layers    = 3
 )
 
 func newBlend(c *curves, inputs int, sizes [layers]int, kinds int) *blend {
 	b := &blend{c: c, n: inputs}
 	for i, size := range sizes {
-		b.sets[i] = make([]int32, size*inputs)
+		b.sets[i] = make([]row, size)
 		for j := range b.sets[i] {
-			b.sets[i][j] = initialWeight
+			for k := range b.sets[i][j] {
+				b.sets[i][j][k] = initialWeight
+			}
 		}
 	}
-	b.final = make([]int32, kinds*layers)
+	b.final = make([][layers]int32, kinds)
 	for i := range b.final {
-		b.final[i] = 65536 / layers
+		b.final[i] = [layers]int32{65536 / layers, 65536 / layers, 65536 / layers}
 	}
 	return b
 }
@@ -38,33 +43,15 @@ func newBlend(c *curves, inputs int, sizes [layers]int, kinds int) *blend {
 const initialWeight = 11000
 
 func (b *blend) choose(s0, s1, s2, kind int) {
-	b.sel = [layers]int{s0 * b.n, s1 * b.n, s2 * b.n}
-	b.fsel = kind * layers
-}
-
-func (b *blend) weights() (in, w0, w1, w2 []int32) {
-	in = b.in[:b.n]
-	return in, b.sets[0][b.sel[0]:][:len(in)], b.sets[1][b.sel[1]:][:len(in)], b.sets[2][b.sel[2]:][:len(in)]
+	b.chosen = [layers]*row{&b.sets[0][s0], &b.sets[1][s1], &b.sets[2][s2]}
+	b.kind = kind
 }
 
 // predict gives the probability of a one.
 func (b *blend) predict() uint32 {
-	in, w0, w1, w2 := b.weights()
-	var d0, d1, d2 int64
-	for i, x := range in {
-		x := int64(x)
-		d0 += x * int64(w0[i])
-		d1 += x * int64(w1[i])
-		d2 += x * int64(w2[i])
-	}
-	f := b.final[b.fsel:][:layers]
-	sum := int64(0)
-	for k, dot := range [layers]int64{d0, d1, d2} {
-		st := int32(min(max(dot>>16, -limit), limit))
-		b.mid[k] = st
-		b.midP[k] = uint32(b.c.squash[st+limit])
-		sum += int64(st) * int64(f[k])
-	}
+	weigh(&b.in, b.chosen[0], b.chosen[1], b.chosen[2], b.n, &b.mid)
+	f := &b.final[b.kind]
+	sum := int64(b.mid[0])*int64(f[0]) + int64(b.mid[1])*int64(f[1]) + int64(b.mid[2])*int64(f[2])
 	b.p = b.c.probability(int(sum >> 16))
 	return b.p
 }
@@ -72,22 +59,18 @@ func (b *blend) predict() uint32 {
 // update learns the decision.
 func (b *blend) update(bit int) {
 	target := int32(bit) << 16
-	in, w0, w1, w2 := b.weights()
-	e0 := (target - int32(b.midP[0])) * learn >> 10
-	e1 := (target - int32(b.midP[1])) * learn >> 10
-	e2 := (target - int32(b.midP[2])) * learn >> 10
+	squash := &b.c.squash
+	e0 := (target - int32(squash[b.mid[0]+limit])) * learn >> 10
+	e1 := (target - int32(squash[b.mid[1]+limit])) * learn >> 10
+	e2 := (target - int32(squash[b.mid[2]+limit])) * learn >> 10
 	if max(e0, e1, e2) >= smallError || min(e0, e1, e2) <= -smallError {
-		for i, x := range in {
-			w0[i] += (x*e0 + 1<<13) >> 14
-			w1[i] += (x*e1 + 1<<13) >> 14
-			w2[i] += (x*e2 + 1<<13) >> 14
-		}
+		follow(&b.in, b.chosen[0], b.chosen[1], b.chosen[2], b.n, e0, e1, e2)
 	}
 	err := (target - int32(b.p)) >> 2
-	f := b.final[b.fsel:][:layers]
-	for k, st := range b.mid {
-		f[k] += (st*err + 1<<15) >> 16
-	}
+	f := &b.final[b.kind]
+	f[0] += (b.mid[0]*err + 1<<15) >> 16
+	f[1] += (b.mid[1]*err + 1<<15) >> 16
+	f[2] += (b.mid[2]*err + 1<<15) >> 16
 }
 
 // learn is how fast weights follow; errors below smallError change nothing.
@@ -95,3 +78,30 @@ const (
 	learn      = 50
 	smallError = 8
 )
+
+// weighGo puts the sums of n inputs by each row of weights, within the limits, into sums. It is what weigh does.
+func weighGo(in, w0, w1, w2 *row, n int, sums *[layers + 1]int32) {
+	x := in[:n]
+	a, b, c := w0[:len(x)], w1[:len(x)], w2[:len(x)]
+	var d0, d1, d2 int64
+	for i, x := range x {
+		x := int64(x)
+		d0 += x * int64(a[i])
+		d1 += x * int64(b[i])
+		d2 += x * int64(c[i])
+	}
+	sums[0] = int32(min(max(d0>>16, -limit), limit))
+	sums[1] = int32(min(max(d1>>16, -limit), limit))
+	sums[2] = int32(min(max(d2>>16, -limit), limit))
+}
+
+// followGo moves each row of weights by its error, a number of 16 bits. It is what follow does.
+func followGo(in, w0, w1, w2 *row, n int, e0, e1, e2 int32) {
+	x := in[:n]
+	a, b, c := w0[:len(x)], w1[:len(x)], w2[:len(x)]
+	for i, x := range x {
+		a[i] += (x*e0 + 1<<13) >> 14
+		b[i] += (x*e1 + 1<<13) >> 14
+		c[i] += (x*e2 + 1<<13) >> 14
+	}
+}
