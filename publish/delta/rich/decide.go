@@ -23,20 +23,19 @@ const (
 type flags struct {
 	cells     singles
 	h         [maxInputs]uint32 // contexts of the next decision
-	at        [maxInputs]int
-	big       decider         // whether a byte changes
-	small     decider         // kinds of events, and numbers
-	guess     decider         // whether a guess is right
-	quick     [1 << 12]uint16 // how often a byte changes, by little
-	recent    [4]int          // shifts between old and new that were left
-	lastClass [8]uint32       // of the numbers of a kind
+	big       decider           // whether a byte changes
+	small     decider           // kinds of events, and numbers
+	guess     decider           // whether a guess is right
+	quick     [1 << 12]uint16   // how often a byte changes, by little
+	recent    [4]int            // shifts between old and new that were left
+	lastClass [8]uint32         // of the numbers of a kind
 	classPrev [8]uint32
 }
 
 // decider codes decisions by a number of contexts.
 type decider struct {
 	b      *blend
-	refine []uint16
+	refine []meanings
 }
 
 func newFlags(r *room, c *curves, class int) flags {
@@ -54,11 +53,15 @@ func newDecider(c *curves, n int, sizes [layers]int) decider {
 	return decider{b: newBlend(c, n, sizes, 8), refine: newRefine(n)}
 }
 
-// newRefine gives the learnt meaning of a counter: for every context, how often it was used and its value.
-func newRefine(n int) []uint16 {
-	r := make([]uint16, n*512)
-	for i := range r {
-		r[i] = uint16((i&31)*2048 + 1024)
+// meanings are what counters were found to mean, by how often they were used and their value.
+type meanings [1 << 9]uint16
+
+func newRefine(n int) []meanings {
+	r := make([]meanings, n)
+	for k := range r {
+		for i := range r[k] {
+			r[k][i] = uint16((i&31)*2048 + 1024)
+		}
 	}
 	return r
 }
@@ -69,15 +72,14 @@ func (m *model) decide(d *decider, bit int) int {
 	n := min(d.b.n, maxInputs)
 	var slot [maxInputs]*uint16
 	var cell [maxInputs]*uint32
-	f.cells.find(f.h[:n], f.at[:])
-	cells, stretch, in := f.cells.cells, &m.c.stretch, &d.b.in
-	refine := d.refine[:n<<9]
-	for i, at := range f.at[:n] {
-		c := &cells[at]
-		v := *c & 0xffff
-		r := &refine[i<<9|int(v&15)<<5|int(v>>11)]
-		cell[i], slot[i] = c, r
-		in[i] = int32(stretch[*r>>4]) & used(counter(v))
+	f.cells.find(f.h[:n], &cell)
+	stretch, in := &m.c.stretch, &d.b.in
+	refine := d.refine[:n]
+	for i, c := range cell[:n] {
+		v := counter(*c)
+		r := &refine[i][v&15<<5|v>>11]
+		slot[i] = r
+		in[i] = int32(stretch[*r>>4]) & used(v)
 	}
 	p := min(max(d.b.predict(), 4), 65532)
 	bit = m.ar.bit(bit, p)

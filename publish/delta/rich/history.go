@@ -10,9 +10,10 @@ type history struct {
 	after1   []uint32 // by the last byte: the four bytes that followed it last
 	after2   []uint32
 	after3   []uint32
-	index    [tables][]uint32 // by a hash of the last bytes: the place behind them, plus one; new text lies behind old
-	logs     int              // logarithm of the size of each
-	at       [tables]int      // place of the expected byte, -1: none
+	places   []uint32       // tables, one behind the other: by a hash of the last bytes the place behind them, plus one; new text lies behind old
+	logs     int            // logarithm of the size of each
+	keys     [tables]uint32 // of the last bytes in these
+	at       [tables]int    // place of the expected byte, -1: none
 	length   [tables]int
 	next     [tables]byte // the expected byte
 	text     []byte       // new text, a ring
@@ -26,17 +27,18 @@ const (
 	textRing  = 1 << 18
 	after3Log = 16
 	tables    = 3
-	maxPrimed = 32 << 20
-	primeStep = 1 << 20
 )
 
-var spans = [2]int{8, 5}
+// How many of the last bytes the first two tables of places go by.
+const (
+	longSpan  = 8
+	shortSpan = 5
+)
+
+var spans = [2]int{longSpan, shortSpan}
 
 func newHistory(r *room, indexLog int) history {
-	h := history{after1: make([]uint32, 256), after2: table[uint32](r, 1<<16), after3: table[uint32](r, 1<<after3Log), text: make([]byte, textRing), logs: indexLog}
-	for i := range h.index {
-		h.index[i] = table[uint32](r, 1<<indexLog)
-	}
+	h := history{after1: make([]uint32, 256), after2: table[uint32](r, 1<<16), after3: table[uint32](r, 1<<after3Log), places: table[uint32](r, tables<<indexLog), text: make([]byte, textRing), logs: indexLog}
 	h.at = [tables]int{-1, -1, -1}
 	return h
 }
@@ -63,80 +65,14 @@ func (t *history) class(b byte) int {
 	return 6
 }
 
+const keyFactor = 0x9e3779b97f4a7c15
+
+// index gives one of the tables of places.
+func (t *history) index(k int) []uint32 { return t.places[k<<t.logs:][:1<<t.logs] }
+
 // key hashes the last n bytes.
 func key(last uint64, n, log int) uint32 {
-	return uint32((last << (64 - 8*n)) * 0x9e3779b97f4a7c15 >> (64 - log))
-}
-
-// prime learns all of old, when the first new text comes.
-func (t *history) prime(m *model) {
-	if t.primed {
-		return
-	}
-	t.primed = true
-	pieces, done := make(chan piece), make(chan struct{})
-	go func() {
-		for p := range pieces {
-			t.followers(p)
-			done <- struct{}{}
-		}
-		close(done)
-	}()
-	for p := (piece{}); p.at < min(m.oldSize, maxPrimed); {
-		b, err := m.src.Page(p.at)
-		if err == nil {
-			err = m.ctx.Err()
-		}
-		if err != nil {
-			m.fail(err)
-			break
-		}
-		p.b = b[:min(len(b), primeStep)]
-		pieces <- p
-		p.last = t.places(p)
-		p.at += len(p.b)
-		<-done
-	}
-	close(pieces)
-	<-done
-}
-
-// piece is a part of old.
-type piece struct {
-	b    []byte
-	at   int    // its place
-	last uint64 // the bytes in front of it
-}
-
-// followers learns what follows what.
-func (t *history) followers(p piece) {
-	after1, after2, after3 := (*[1 << 8]uint32)(t.after1), (*[1 << 16]uint32)(t.after2), (*[1 << after3Log]uint32)(t.after3)
-	last := uint32(p.last)
-	for _, c := range p.b {
-		a1, a2, a3 := &after1[byte(last)], &after2[uint16(last)], &after3[t.slot3(last)]
-		*a1 = *a1<<8 | uint32(c)
-		*a2 = *a2<<8 | uint32(c)
-		*a3 = *a3<<8 | uint32(c)
-		last = last<<8 | uint32(c)
-	}
-}
-
-// places learns where bytes are, and gives the last ones.
-func (t *history) places(p piece) uint64 {
-	logs := t.logs
-	size := 1 << logs
-	long, short, word := t.index[0][:size], t.index[1][:size], t.index[2][:size]
-	last, pos := p.last, uint32(p.at)
-	for _, c := range p.b {
-		last = last<<8 | uint64(c)
-		pos++
-		long[key(last, spans[0], logs)] = pos
-		short[key(last, spans[1], logs)] = pos
-		if k := pos & 3; k >= 2 {
-			word[key(last, int(k), logs)] = pos
-		}
-	}
-	return last
+	return uint32((last << (64 - 8*n)) * keyFactor >> (64 - log))
 }
 
 // byteAt reads from old or from new text.
@@ -156,7 +92,7 @@ func (t *history) last(m *model) uint64 {
 	return binary.BigEndian.Uint64(m.out[len(m.out)-8:])
 }
 
-// begin looks up the text in front of a new piece.
+// begin looks at the text in front of a new piece.
 func (t *history) begin(m *model) {
 	t.word = 0
 	i := len(m.out)
@@ -169,9 +105,18 @@ func (t *history) begin(m *model) {
 	t.lastWord = uint32(m.out[i-1])
 	t.at = [tables]int{-1, -1, -1}
 	t.length = [tables]int{}
-	t.lookup(m)
 }
 
+// fetch asks for what lookup and keep need.
+func (t *history) fetch(m *model) {
+	last := t.last(m)
+	for k, span := range [tables]int{longSpan, shortSpan, m.np & 3} {
+		t.keys[k] = uint32(k)<<t.logs | key(last, span, t.logs)
+	}
+	fetchCells(t.places, t.keys[:])
+}
+
+// lookup finds matches with the last bytes where there are none.
 func (t *history) lookup(m *model) {
 	last := t.last(m)
 	for k := range t.at {
@@ -184,7 +129,7 @@ func (t *history) lookup(m *model) {
 		} else if span < 2 {
 			continue
 		}
-		at := int(t.index[k][key(last, span, t.logs)])
+		at := int(t.places[t.keys[k]])
 		t.at[k], t.length[k] = -1, 0
 		if at == 0 || at >= m.oldSize+t.end {
 			continue
@@ -257,12 +202,12 @@ func (t *history) add(m *model, b byte) {
 			}
 		}
 	}
-	if m.textLeft > 1 { // else nothing asks for it
-		t.lookup(m)
-	}
-	last := t.last(m)
-	for k, span := range spans {
-		t.index[k][key(last, span, t.logs)] = uint32(m.oldSize + t.end)
+}
+
+// keep notes where the last bytes are.
+func (t *history) keep(m *model) {
+	for k := range spans {
+		t.places[t.keys[k]] = uint32(m.oldSize + t.end)
 	}
 }
 

@@ -1,30 +1,36 @@
 package rich
 
-import "slices"
-
 const litInputs = maxContexts + 3
 
 // literals codes bytes.
 type literals struct {
 	lines  lines
-	h      [maxContexts]uint32
-	at     [maxContexts]int
-	b      *blend
-	refine []uint16
+	h      [maxContexts]uint32 // contexts of the byte
+	at     [maxContexts]uint32 // places of their lines
+	n      int                 // how many
 	kind   int
-	n      int // contexts
+	b      *blend
+	refine [kinds][]meanings
+	meant  [maxContexts]uint16 // where in these the contexts of the bit are
 	match  [3]prediction
 	sel1   int
 	sel2   int
-	apm    [2][]uint16
+	byNode []correction // last corrections: by what the byte is so far
+	byByte []correction // and by the byte before, too
 	c2     uint32
 }
 
-// Last corrections: steps of the probability, and the logarithm of the contexts of the second one.
+// Kinds of bytes: one that stands for another one of old, and one of new text.
 const (
-	apmSteps = 25
-	apmLog   = 14
+	changedKind = iota
+	textKind
+	kinds
 )
+
+// correction is what a probability was found to mean, in steps of one in the logistic domain.
+type correction [25]uint16
+
+const byByteLog = 14
 
 const maxContexts = 15 // of lines; the other inputs are matches
 
@@ -32,95 +38,119 @@ const maxContexts = 15 // of lines; the other inputs are matches
 type prediction struct {
 	byte   byte
 	length int // of the match, 0: nothing is expected
-	p      []uint16
+	asked  int // the same while it agrees with the bits so far
+	p      [64]uint16
 }
 
 func newLiterals(r *room, c *curves, log int) literals {
-	l := literals{lines: newLines(r, log), refine: newRefine(2 * litInputs)}
+	l := literals{lines: newLines(r, log), byNode: make([]correction, 512), byByte: make([]correction, 1<<byByteLog)}
+	for i := range l.refine {
+		l.refine[i] = newRefine(maxContexts)
+	}
 	l.b = newBlend(c, litInputs+1, [layers]int{512, 640, 256}, 2)
 	for i := range l.match {
-		l.match[i].p = make([]uint16, 64)
 		for j := range l.match[i].p {
 			l.match[i].p[j] = uint16(65535 - 32768/(j&31+2))
 		}
 	}
-	row := make([]uint16, apmSteps)
-	for i := range row {
-		row[i] = uint16(c.probability((i - apmSteps/2) * 256))
+	var none correction
+	for i := range none {
+		none[i] = uint16(c.probability((i - len(none)/2) * 256))
 	}
-	for i, n := range [...]int{512, 1 << apmLog} {
-		l.apm[i] = slices.Repeat(row, n)
+	for _, all := range [][]correction{l.byNode, l.byByte} {
+		for i := range all {
+			all[i] = none
+		}
 	}
 	return l
 }
 
-// begin makes room for the contexts of a byte: of a changed one or of new text.
-func (l *literals) begin(kind int) { l.kind, l.n = kind, 0 }
+// begin makes room for the n contexts of a byte.
+func (l *literals) begin(kind, n int) { l.kind, l.n = kind, n }
 
-// add gives the next context.
-func (l *literals) add(a, b uint32) {
-	l.h[l.n] = hash3(uint32(l.kind<<8|l.n)+0x100, a, b)
-	l.n++
+// add takes contexts from the k-th on, and asks for their lines.
+func (l *literals) add(k int, contexts ...[2]uint32) {
+	h, at := l.h[k:][:len(contexts)], l.at[k:][:len(contexts)]
+	for i, c := range contexts {
+		h[i] = hash3(uint32(l.kind<<8|k+i)+0x100, c[0], c[1])
+		at[i] = l.lines.place(h[i])
+	}
+	fetchLines(l.lines.cells, at)
 }
 
-// code codes a byte in the contexts that were set.
+// code codes a byte in the contexts that were added.
 func (m *model) code(b byte) byte {
 	l := &m.lits
+	var lines [maxContexts]*line
+	h := l.h[:l.n]
+	l.fetchCorrection(1)
+	foreseen := l.foresee()
+	var half halves
+	l.second(&half, foreseen)
+	for k, h := range h {
+		lines[k] = l.lines.settle(l.at[k], h)
+	}
 	node := uint32(1)
-	for i := 7; i >= 0; i-- {
-		switch i {
-		case 7:
-			l.lines.find(l.h[:l.n], l.at[:])
-		case 3:
-			l.lines.second(l.h[:l.n], node, l.at[:])
-		}
-		node = node<<1 | uint32(m.codeBit(int(b>>i&1), node, uint(i)))
+	for i := 7; i >= 4; i-- {
+		node = node<<1 | uint32(m.codeBit(int(b>>i&1), node, node, uint(i), &lines))
+	}
+	if node != foreseen {
+		l.second(&half, node)
+	}
+	for k, h := range half.h[:len(h)] {
+		lines[k] = l.lines.settle(half.at[k], h)
+	}
+	for i := 3; i >= 0; i-- {
+		top := uint32(1) << (3 - i)
+		node = node<<1 | uint32(m.codeBit(int(b>>i&1), node, node&(top-1)|top, uint(i), &lines))
 	}
 	return byte(node)
 }
 
-func (m *model) codeBit(bit int, node uint32, i uint) int {
-	l := &m.lits
-	sub := int(node)
-	if i < 4 {
-		sub = int(node&(1<<(3-i)-1) | 1<<(3-i))
-	}
-	row0 := (l.kind<<8 | int(node)) * apmSteps
-	row1 := int((l.c2*0x9e3779b1+node*0x85ebca6b)>>(32-apmLog)) * apmSteps
-	l.lines.touched = l.apm[1][row1+apmSteps/2] // it is far away, and needed soon
-	var slot [maxContexts]*uint16
-	var cell [maxContexts]*counter
-	cells := l.lines.cells
-	refine := l.refine[l.kind*litInputs<<9:][:litInputs<<9]
-	n := min(l.n, maxContexts)
-	stretch, in := &m.c.stretch, &l.b.in
-	for k, at := range l.at[:n] {
-		c := &cells[at+sub]
-		v := *c
-		r := &refine[k<<9|int(v&15)<<5|int(v>>11)]
-		cell[k], slot[k] = c, r
-		in[k] = int32(stretch[*r>>4]) & used(v)
-	}
-	lens := [3]int{}
+// halves are the contexts of the second half of a byte, and the places of their lines.
+type halves struct{ h, at [maxContexts]uint32 }
+
+// foresee gives the first half of the byte that is expected most.
+func (l *literals) foresee() uint32 {
 	for k := range l.match {
-		pr := &l.match[k]
-		x := int32(0)
-		if pr.length > 0 && (uint32(pr.byte)|256)>>(i+1) == node {
-			lens[k] = pr.length
-			x = int32(stretch[pr.p[pr.length|l.kind<<5]>>4])
-			if pr.byte>>i&1 == 0 {
-				x = -x
-			}
+		if l.match[k].length > 0 {
+			return 16 | uint32(l.match[k].byte>>4)
 		}
-		in[maxContexts+k] = x
 	}
-	in[litInputs] = 256
-	l.b.choose(l.kind<<8|int(node), l.sel1<<3|int(7-i), l.sel2<<5|min(lens[0], 15)<<1|min(lens[1], 1), l.kind)
+	return 16
+}
+
+// second finds the contexts of the second half behind the first one, and asks for their lines.
+func (l *literals) second(half *halves, node uint32) {
+	h, at := half.h[:l.n], half.at[:l.n]
+	for k, first := range l.at[:l.n] {
+		h[k] = hash2(l.h[k], node)
+		at[k] = second(h[k], first)
+	}
+	fetchLines(l.lines.cells, at)
+}
+
+func (l *literals) correction(node uint32) *correction {
+	return &l.byByte[(l.c2*0x9e3779b1+node*0x85ebca6b)>>(32-byByteLog)]
+}
+
+func (l *literals) fetchCorrection(node uint32) {
+	c := l.correction(node)
+	fetch(&c[0], &c[len(c)-1])
+}
+
+// codeBit codes bit i of a byte. node is the bits above it, behind a one; sub is the same for the bits of its half.
+func (m *model) codeBit(bit int, node, sub uint32, i uint, lines *[maxContexts]*line) int {
+	l := &m.lits
+	stretch := &m.c.stretch
+	l.ask(lines, sub, stretch)
+	l.askMatches(node, i, stretch)
+	l.b.choose(l.kind<<8|int(node), l.sel1<<3|int(7-i), l.sel2<<5|min(l.match[0].asked, 15)<<1|min(l.match[1].asked, 1), l.kind)
 	p := l.b.predict()
-	// two last corrections, by what the byte is so far and by the byte before
-	st := min(max(int(stretch[p>>4])+12<<8, 0), 24<<8-1)
+	l.fetchCorrection(node<<1 | p>>15) // of the next bit, if this is what it seems
+	st := min(max(int(stretch[p>>4&(1<<12-1)])+12<<8, 0), 24<<8-1)
 	j, frac := st>>8, st&255
-	a0, a1 := l.apm[0][row0+j:][:2], l.apm[1][row1+j:][:2]
+	a0, a1 := (*[2]uint16)(l.byNode[l.kind<<8|int(node)][j:]), (*[2]uint16)(l.correction(node)[j:])
 	p0 := (int(a0[0])*(256-frac) + int(a0[1])*frac) >> 8
 	p1 := (int(a1[0])*(256-frac) + int(a1[1])*frac) >> 8
 	q := uint32((2*int(p) + p0 + p1) / 4)
@@ -131,23 +161,65 @@ func (m *model) codeBit(bit int, node uint32, i uint) int {
 	a0[0], a0[1] = toward(a0[0], target), toward(a0[1], target)
 	a1[0], a1[1] = toward(a1[0], target), toward(a1[1], target)
 	l.b.update(bit)
-	for k, c := range cell[:n] {
-		*slot[k] = toward(*slot[k], target)
-		*c = learnt(*c, bit)
-	}
-	for k, length := range lens {
-		if length > 0 {
-			pr := &l.match[k]
-			v := &pr.p[length|l.kind<<5]
-			if int(pr.byte>>i&1) == bit {
-				*v += (65535 - *v) >> 6
-			} else {
-				*v -= *v >> 6
-				pr.length = 0
-			}
+	l.learn(lines, sub, bit)
+	for k := range l.match {
+		if p := &l.match[k]; p.asked > 0 {
+			p.learn(l.kind, int(p.byte>>i&1) == bit)
 		}
 	}
 	return bit
+}
+
+// ask puts the opinions of the contexts into the mixer.
+func (l *literals) ask(lines *[maxContexts]*line, sub uint32, stretch *[1 << 12]int16) {
+	refine, in := l.refine[l.kind][:maxContexts], &l.b.in
+	for k, line := range lines[:l.n] {
+		v := line[sub&15]
+		i := v&15<<5 | v>>11
+		l.meant[k] = i
+		in[k] = int32(stretch[refine[k][i]>>4]) & used(v)
+	}
+}
+
+// learn tells the contexts what the bit was. Two of them may share a line, so that counters are others than when asked.
+func (l *literals) learn(lines *[maxContexts]*line, sub uint32, bit int) {
+	refine, target := l.refine[l.kind][:maxContexts], int32(bit)*65535
+	for k, line := range lines[:l.n] {
+		c := &line[sub&15]
+		r := &refine[k][l.meant[k]&(1<<9-1)]
+		*r = toward(*r, target)
+		*c = learnt(*c, bit)
+	}
+}
+
+// askMatches puts the opinions of the matches into the mixer.
+func (l *literals) askMatches(node uint32, i uint, stretch *[1 << 12]int16) {
+	in := &l.b.in
+	for k := range l.match {
+		p := &l.match[k]
+		x := int32(0)
+		p.asked = 0
+		if p.length > 0 && (uint32(p.byte)|256)>>(i+1) == node {
+			p.asked = p.length
+			x = int32(stretch[p.p[(p.length|l.kind<<5)&63]>>4])
+			if p.byte>>i&1 == 0 {
+				x = -x
+			}
+		}
+		in[maxContexts+k] = x
+	}
+	in[litInputs] = 256
+}
+
+// learn moves the probability that the match is right.
+func (p *prediction) learn(kind int, right bool) {
+	v := &p.p[(p.asked|kind<<5)&63]
+	if right {
+		*v += (65535 - *v) >> 6
+	} else {
+		*v -= *v >> 6
+		p.length = 0
+	}
 }
 
 // toward moves a probability of 1/65536 a little to a target.
@@ -187,21 +259,23 @@ func (m *model) otherByte(b byte, best int) byte {
 	word := uint32(m.op & 3)
 	e, agree := m.expected()
 	t, p := m.track.words.at(m.track.word), m.track.triples.at(m.track.triple)
-	l.begin(0)
-	l.add(o0, not)
-	l.add(o0|b1<<8|o1<<16, 2)
-	l.add(o0|o1<<8|c1<<16|c2<<24, 4)
-	l.add(m.track.token, c1)
-	l.add(uint32(e)|agree<<8, word)
-	l.add(o0|diff(1)<<8, word)
-	l.add(o0|diff(4)<<8, diff(1))
-	l.add(o0|diff(8)<<8|diff(16)<<16, word)
-	l.add(c1|c2<<8, 5)
-	l.add(c1|c2<<8|c3<<16|c4<<24, 6)
-	l.add(not, word)
-	l.add(o0|o1<<8|o2<<16|uint32(v[o+3])<<24, 7)
-	l.add(m.delta[0], o0|word<<8)
-	l.add(uint32(t.is)|uint32(p.is)<<8, uint32(t.past&3|p.past&3<<2))
+	l.begin(changedKind, 14)
+	l.add(0,
+		[2]uint32{o0, not},
+		[2]uint32{o0 | b1<<8 | o1<<16, 2},
+		[2]uint32{o0 | o1<<8 | c1<<16 | c2<<24, 4},
+		[2]uint32{m.track.token, c1},
+		[2]uint32{uint32(e) | agree<<8, word},
+		[2]uint32{o0 | diff(1)<<8, word},
+		[2]uint32{o0 | diff(4)<<8, diff(1)},
+		[2]uint32{o0 | diff(8)<<8 | diff(16)<<16, word},
+		[2]uint32{c1 | c2<<8, 5},
+		[2]uint32{c1 | c2<<8 | c3<<16 | c4<<24, 6},
+		[2]uint32{not, word},
+		[2]uint32{o0 | o1<<8 | o2<<16 | uint32(v[o+3])<<24, 7},
+		[2]uint32{m.delta[0], o0 | word<<8},
+		[2]uint32{uint32(t.is) | uint32(p.is)<<8, uint32(t.past&3 | p.past&3<<2)},
+	)
 	l.c2 = o0
 	l.match[0].byte, l.match[0].length = e, 0
 	if byte(o0) != e {
@@ -213,13 +287,12 @@ func (m *model) otherByte(b byte, best int) byte {
 	return m.code(b)
 }
 
-// textByte codes a byte of new text, the k-th of its piece.
-func (m *model) textByte(b byte, k int) byte {
-	l := &m.lits
-	t := &m.text
+// foretell takes the contexts of the k-th byte of new text that need no match.
+func (m *model) foretell(k int) {
+	l, t := &m.lits, &m.text
 	n := len(m.out)
 	c1, c2, c3, c4 := uint32(m.out[n-1]), uint32(m.out[n-2]), uint32(m.out[n-3]), uint32(m.out[n-4])
-	c5, c6 := uint32(m.out[n-5]), uint32(m.out[n-6])
+	c5, c6, c8 := uint32(m.out[n-5]), uint32(m.out[n-6]), uint32(m.out[n-8])
 	l0 := uint32(0)
 	if k < 24 {
 		l0 = uint32(m.view[m.o+k]) + 1
@@ -227,31 +300,38 @@ func (m *model) textByte(b byte, k int) byte {
 	order4 := c1 | c2<<8 | c3<<16 | c4<<24
 	right := uint32(m.rights[0])
 	left := uint32(min(m.textLeft, 3))
-	e0, e1, e2 := t.expect(0), t.expect(1), t.expect(2)
 	pos := uint32(m.np & 3)
-	c8 := uint32(m.out[n-8])
 	after2, after3 := t.after2[c1|c2<<8], t.after3[t.slot3(order4)]
-	l.begin(1)
-	l.add(e2, pos)
-	l.add(c1|c2<<8, 1)
-	l.add(c4|c8<<8, pos)
-	l.add(order4&(1<<(8*pos)-1), pos) // the bytes of the word so far
-	l.add(order4, c5|c6<<8|1<<16)
-	l.add(c4|c1<<8, pos)
-	l.add(t.word, t.lastWord)
-	l.add(t.after1[c1], c1)
-	l.add(after2, c1)
-	l.add(e0, c1)
-	l.add(e1|e0<<16, 5)
-	l.add(l0, c1)
-	l.add(right|left<<8, c1)
-	l.add(c2|c3<<8, 6)
-	l.add(after3&0xffff, after2&0xff)
+	l.begin(textKind, maxContexts)
+	l.add(1,
+		[2]uint32{c1 | c2<<8, 1},
+		[2]uint32{c4 | c8<<8, pos},
+		[2]uint32{order4 & (1<<(8*pos) - 1), pos}, // the bytes of the word so far
+		[2]uint32{order4, c5 | c6<<8 | 1<<16},
+		[2]uint32{c4 | c1<<8, pos},
+		[2]uint32{t.word, t.lastWord},
+		[2]uint32{t.after1[c1], c1},
+		[2]uint32{after2, c1},
+	)
+	l.add(11,
+		[2]uint32{l0, c1},
+		[2]uint32{right | left<<8, c1},
+		[2]uint32{c2 | c3<<8, 6},
+		[2]uint32{after3 & 0xffff, after2 & 0xff},
+	)
 	l.c2 = c1
+	l.sel2 = 1 + t.class(byte(c1))
+}
+
+// textByte codes a byte of new text, which was foretold.
+func (m *model) textByte(b byte) byte {
+	l, t := &m.lits, &m.text
+	e0, e1, e2 := t.expect(0), t.expect(1), t.expect(2)
+	l.add(0, [2]uint32{e2, uint32(m.np & 3)})
+	l.add(9, [2]uint32{e0, l.c2}, [2]uint32{e1 | e0<<16, 5})
 	for k, e := range [3]uint32{e0, e1, e2} {
 		l.match[k].byte, l.match[k].length = byte(e), int(e>>8)
 	}
-	l.sel1 = 16 + int(min(e1>>8, 15)) + int(left)<<4
-	l.sel2 = 1 + t.class(byte(c1))
+	l.sel1 = 16 + int(min(e1>>8, 15)) + min(m.textLeft, 3)<<4
 	return m.code(b)
 }

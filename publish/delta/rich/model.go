@@ -426,15 +426,23 @@ func (m *model) insert(n, jump int) {
 	m.text.prime(m)
 	m.text.begin(m)
 	for m.textLeft = n; m.textLeft > 0 && m.err == nil && m.ar.err == nil; m.textLeft-- {
+		m.text.fetch(m)
+		m.foretell(n - m.textLeft) // its lines come near while the matches are looked up
+		m.text.lookup(m)
+		if m.textLeft < n {
+			m.text.keep(m)
+		}
 		b := byte(0)
 		if m.mode == encoding {
 			b = m.new[m.np]
 		}
-		b = m.textByte(b, n-m.textLeft)
+		b = m.textByte(b)
 		m.count(0, 0, 1)
 		m.emit(b)
 		m.text.add(m, b)
 	}
+	m.text.fetch(m)
+	m.text.keep(m)
 	m.op = left + jump
 }
 

@@ -19,9 +19,12 @@ var ErrTooLarge = errors.New("1 GiB and more")
 // Source gives old at random places.
 type Source interface {
 	// Page gives bytes of old from pos on: at least one and no more than are left. pos lies inside. The bytes are valid
-	// until the next call.
+	// until a call for a place that is Near or more away.
 	Page(pos int) ([]byte, error)
 }
+
+// Near is how far apart bytes of a Source may be that are looked at together.
+const Near = 1 << 20
 
 // Cover says that new[New:New+Len] is built on old[Old:Old+Len]. Covers come in the order of New and do not overlap.
 type Cover struct{ Old, New, Len int }

@@ -14,113 +14,96 @@ func used(v counter) int32 { return -(int32(v&15+15) >> 4) }
 func learnt(v counter, bit int) counter {
 	n := v & 15
 	p := int32(v >> 4)
-	p += ((int32(bit)*4095 - p) * rates[n]) >> 16
-	return counter(p)<<4 | (n + (n-12)>>15) // n is 12 at most
-
+	step := (int32(bit)*4095 - p) * rates[n] >> 16
+	return v + counter(step)<<4 + (n-12)>>15 // n is 12 at most
 }
 
-// lines hold the counters of half a byte in a context: a check and 15 counters.
+// line holds the counters of half a byte in a context: a check and 15 counters.
+type line [16]counter
+
 type lines struct {
-	cells   []counter
-	mask    uint32
-	touched uint16 // of no meaning: it keeps the reads that bring lines near
+	cells []line
+	mask  uint32
 }
 
 func newLines(r *room, log int) lines {
-	return lines{cells: table[counter](r, 16<<log), mask: 1<<log - 1}
+	return lines{cells: table[line](r, 1<<log), mask: 1<<log - 1}
 }
 
-// find gives the lines of contexts, which are begun when they are not there. All are touched before any is looked at, so
-// that the processor waits for memory once and not for each.
-func (l *lines) find(h []uint32, at []int) {
-	at = at[:len(h)]
-	touched := uint16(0)
-	for k, h := range h {
-		i := int((h*0x2c1b3c6d>>3)&l.mask) << 4
-		at[k] = i
-		touched |= l.cells[i]
-	}
-	l.touched = touched
-	for k, h := range h {
-		at[k] = l.settle(at[k], h)
-	}
+// place says where the line of a context should be.
+func (l *lines) place(h uint32) uint32 { return h * 0x2c1b3c6d >> 3 & l.mask }
+
+// second says where the line of the second half of a byte should be, near that of the first half: this spares the
+// processor the search for another piece of memory.
+func second(h, first uint32) uint32 {
+	const piece = 1<<7 - 1
+	return first&^piece | h>>3&piece
 }
 
-// second gives the lines of the second half of a byte. They lie in the same pieces of memory as the first ones, which
-// spares the processor the search for others.
-func (l *lines) second(h []uint32, node uint32, at []int) {
-	const piece = 1<<11 - 1
-	at = at[:len(h)]
-	var hashes [maxContexts]uint32
-	touched := uint16(0)
-	for k, h := range h {
-		h = hash2(h, node)
-		i := at[k]&^piece | int(h>>3)<<4&piece
-		hashes[k], at[k] = h, i
-		touched |= l.cells[i]
-	}
-	l.touched = touched
-	for k, h := range hashes[:len(h)] {
-		at[k] = l.settle(at[k], h)
-	}
-}
-
-func (l *lines) settle(i int, h uint32) int {
+// settle gives the line of a context. When it is neither at its place nor beside it, it is begun.
+func (l *lines) settle(i, h uint32) *line {
 	check := uint16(h>>16) | 1
-	j := i ^ 16
-	if l.cells[i] == check {
-		return i
+	pair := (*twoLines)(l.cells[i&^1:])
+	if pair[i&1][0] == check {
+		return &pair[i&1]
 	}
-	if l.cells[j] == check {
-		return j
+	return pair.beside(i&1, check)
+}
+
+type twoLines [2]line
+
+// beside gives the line with a check that is not the one at i. A new one takes the place of an empty one or that which was
+// used less.
+func (p *twoLines) beside(i uint32, check uint16) *line {
+	first, other := &p[i&1], &p[i&1^1]
+	if other[0] == check {
+		return other
 	}
-	if l.cells[i] != 0 && l.cells[i+1]&15 > l.cells[j+1]&15 || l.cells[j] == 0 && l.cells[i] != 0 {
-		i = j
+	if first[0] != 0 && (first[1]&15 > other[1]&15 || other[0] == 0) {
+		first = other
 	}
-	line := (*[16]counter)(l.cells[i:])
-	*line = [16]counter{check, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter,
+	*first = line{check, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter,
 		freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter}
-	return i
+	return first
 }
 
 // singles are checked counters of one decision each.
 type singles struct {
-	cells   []uint32 // 16 bits counter, 16 bits check
-	mask    uint32
-	touched uint32 // as of lines
+	cells []uint32 // 16 bits counter, 16 bits check
+	mask  uint32
 }
 
 func newSingles(r *room, log int) singles {
 	return singles{cells: table[uint32](r, 1<<log), mask: 1<<log - 1}
 }
 
-// find gives the places of contexts.
-func (s *singles) find(h []uint32, at []int) {
-	at = at[:len(h)]
-	touched := uint32(0)
+// find gives the counters of contexts. All are asked for before any is looked at, so that the processor waits for memory
+// once and not for each.
+func (s *singles) find(h []uint32, found *[maxInputs]*uint32) {
+	var places [maxInputs]uint32
+	at := places[:len(h)]
 	for k, h := range h {
-		i := int((h * 0x2c1b3c6d >> 7) & s.mask)
-		at[k] = i
-		touched |= s.cells[i]
+		at[k] = h * 0x2c1b3c6d >> 7 & s.mask
 	}
-	s.touched = touched
-	for k, h := range h {
-		at[k] = s.settle(at[k], h)
+	fetchCells(s.cells, at)
+	for k, i := range at {
+		found[k] = s.settle(i, h[k])
 	}
 }
 
-func (s *singles) settle(i int, h uint32) int {
+func (s *singles) settle(i, h uint32) *uint32 {
 	check := h >> 16
-	if s.cells[i]>>16 == check {
-		return i
+	pair := (*[2]uint32)(s.cells[i&^1:])
+	first, other := &pair[i&1], &pair[i&1^1]
+	if *first>>16 == check {
+		return first
 	}
-	j := i ^ 1
-	if s.cells[j]>>16 == check {
-		return j
+	if *other>>16 == check {
+		return other
 	}
-	if s.cells[i]&15 > s.cells[j]&15 {
-		i = j
+	if *first&15 > *other&15 {
+		first = other
 	}
-	s.cells[i] = check<<16 | freshCounter
-	return i
+	*first = check<<16 | freshCounter
+	return first
 }

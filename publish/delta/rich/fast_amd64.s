@@ -128,3 +128,48 @@ followFour:
 	CMPQ  AX, CX
 	JLT   followFour
 	RET
+
+// func fetch(a, b *uint16)
+TEXT ·fetch(SB), NOSPLIT, $0-16
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), BX
+	PREFETCHT0 (AX)
+	PREFETCHT0 (BX)
+	RET
+
+// func fetchCells(cells, at []uint32)
+TEXT ·fetchCells(SB), NOSPLIT, $0-48
+	MOVQ cells_base+0(FP), AX
+	MOVQ at_base+24(FP), SI
+	MOVQ at_len+32(FP), CX
+	TESTQ CX, CX
+	JZ cellsDone
+
+nextCell:
+	MOVL (SI), DX
+	ADDQ $4, SI
+	PREFETCHT0 (AX)(DX*4)
+	DECQ CX
+	JNZ nextCell
+
+cellsDone:
+	RET
+
+// func fetchLines(cells []line, at []uint32)
+TEXT ·fetchLines(SB), NOSPLIT, $0-48
+	MOVQ cells_base+0(FP), AX
+	MOVQ at_base+24(FP), SI
+	MOVQ at_len+32(FP), CX
+	TESTQ CX, CX
+	JZ linesDone
+
+nextLine:
+	MOVL (SI), DX
+	ADDQ $4, SI
+	SHLQ $5, DX
+	PREFETCHT0 (AX)(DX*1)
+	DECQ CX
+	JNZ nextLine
+
+linesDone:
+	RET
