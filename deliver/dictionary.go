@@ -27,7 +27,8 @@ const (
 	dictionaryLeast   = 512      // bytes of the body below which a header is larger than the gain
 	dictionaryWorkers = 2        // made at the same time
 	dictionaryKnown   = 8192     // pairs that are remembered
-	dictionaryDaily   = 1 << 30  // bytes of results kept in a day
+	dictionaryDaily   = 1 << 30  // bytes of results kept in a day, and of what is looked at
+	dictionaryLook    = 32       // part of that which counts: what gains nothing costs a processor as much
 	dictionaryWait    = 10 * time.Second
 	codingName        = "dcz"
 )
@@ -142,7 +143,7 @@ func (d *dictionaries) make(ctx context.Context, key codedKey) (digest slipstrea
 	if !worthCoding(sizes[0], sizes[1]) {
 		return "", true
 	}
-	if !d.afford(0) {
+	if !d.afford((sizes[0] + sizes[1]) / dictionaryLook) {
 		return "", false
 	}
 	dictionary, err := d.read(ctx, key.dictionary, sizes[0])

@@ -195,7 +195,14 @@ func TestWhatStrangersCanMakeTheServerDoIsBounded(t *testing.T) {
 	for range dictionaryWorkers {
 		<-d.workers
 	}
-	d.afford(0)
+	noise := func(seed uint64) slipstream.Digest {
+		b, r := make([]byte, 64<<10), rand.NewChaCha8([32]byte{byte(seed)})
+		_, _ = r.Read(b)
+		return put(t, store, string(b))
+	}
+	if _, ok := d.get(t.Context(), codedKey{noise(1), noise(2)}); ok || d.spent < 4<<10 {
+		t.Errorf("strangers may let the server try for nothing as often as they like: %d bytes are counted", d.spent)
+	}
 	d.spent = dictionaryDaily - 5
 	if _, ok := d.get(t.Context(), key); ok {
 		t.Error("more is kept in a day than the budget")
