@@ -1,13 +1,26 @@
 // All pages there are, and how one comes to them. The first path that fits is shown.
+import { App } from "./pages/app.js";
 import { Overview } from "./pages/overview.js";
+import { Protocols } from "./pages/protocols.js";
+import { Release } from "./pages/release.js";
+import { Releases } from "./pages/releases.js";
 
 // path names its parts; page is drawn with them.
 export const pages = [
   { path: "/", page: Overview },
+  { path: "/apps/:app", page: App },
+  { path: "/apps/:app/releases", page: Releases },
+  { path: "/apps/:app/releases/:release", page: Release },
+  { path: "/apps/:app/protocols", page: Protocols },
 ];
 
-// appSections are the entries below the app in the sidebar: path is behind /apps/{app}.
-export const appSections = [];
+// appSections are the entries below the app in the sidebar: path is behind /apps/{app}. needs is the right that one must
+// have for it to be offered.
+export const appSections = [
+  { path: "", icon: "app", title: "nav.channels" },
+  { path: "/releases", icon: "releases", title: "nav.releases" },
+  { path: "/protocols", icon: "protocols", title: "nav.protocols" },
+];
 
 // serverSections are those for the server as a whole.
 export const serverSections = [];

@@ -75,7 +75,7 @@ export function Facts({ rows }) {
     .map(([k, v]) => html`<div key=${k}><dt>${k}</dt><dd>${v}</dd></div>`)}</dl>`;
 }
 
-// Table draws rows by columns {key, head, cell(row), num, hide}. hide names a width below which a column goes: "small" or "medium".
+// Table draws rows by columns {key, head, cell(row), num, hide}. hide names a width below which a column goes: "small", "medium" or "large".
 export function Table({ columns, rows, rowKey, label, onRow }) {
   const cls = (c) => classes(c.num && "num", c.hide && `hide-${c.hide}`, c.grow && "grow");
   return html`<div class="table-wrap"><table aria-label=${label}>
