@@ -25,16 +25,18 @@ func newVerifyCommand(t *tool) *cobra.Command {
 	var rootFile string
 	c := &cobra.Command{
 		Use:   "verify PATH|URL…",
-		Short: "Check documents, containers, a device directory or a whole server against a root",
+		Short: "Check documents, containers, patches, a device directory or a whole server against a root",
 		Long: `Verify says line by line what it found and ends with exit code 3 when anything is refused. It takes
   - any signed document: root, manifest, state or decision,
   - a container, together with the manifest of its release (and of its base),
+  - a patch by "delta diff", BSDIFF40 or dcz: its structure, and with --base what it makes of that; it needs no root,
   - a device directory: its root, states, manifests and the hash of every file,
   - the address of a server or bucket: the chain of roots, the states of the channels, every manifest they name, and with
     --deep the bytes of every container and file.
 The root to check against is --root, else SLIPSTREAM_ROOT, else that of --app in your configuration folder. A root needs
 no other root, but is then only as good as the place it came from.`,
 		Example: `  slipstream verify state.json --root root.json
+  slipstream verify app.patch --base app-1.4.0/
   slipstream verify ./device --root root.json
   slipstream verify https://updates.example.com --app shop --channel production --deep`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -52,6 +54,7 @@ no other root, but is then only as good as the place it came from.`,
 		},
 	}
 	c.Flags().StringVar(&rootFile, "root", "", "root to check against")
+	c.Flags().StringVar(&v.base, "base", "", "file or folder that patches are for")
 	c.Flags().StringVar(&v.app, "app", "", "name of the app")
 	c.Flags().StringSliceVar(&v.channels, "channel", []string{slipstream.DefaultChannel}, "channels of a server to check")
 	c.Flags().StringSliceVar(&v.platforms, "platform", []string{slipstream.PlatformAny}, "platforms of a server to check")
@@ -79,6 +82,7 @@ type finding struct {
 type verifier struct {
 	t         *tool
 	app       string
+	base      string // of patches, "" = not at hand
 	channels  []string
 	platforms []string
 	deep      bool
@@ -169,6 +173,9 @@ func (v *verifier) needRoot() error {
 
 // run looks at every argument, documents before the containers that need them.
 func (v *verifier) run(ctx context.Context, args []string) error {
+	if v.base != "" && !slices.ContainsFunc(args, isPatch) {
+		return usageError{errors.New("--base is for patches, and none is among the arguments")}
+	}
 	var containers []string
 	for _, arg := range args {
 		var err error
@@ -184,6 +191,8 @@ func (v *verifier) run(ctx context.Context, args []string) error {
 			err = v.device(ctx, arg)
 		case isContainer(arg):
 			containers = append(containers, arg)
+		case isPatch(arg):
+			err = v.patch(ctx, arg)
 		default:
 			err = v.file(arg)
 		}

@@ -91,54 +91,71 @@ func apply(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Reader,
 }
 
 func applyTo(ctx context.Context, old *pages, r *bufio.Reader, w io.Writer, l Limits, ends []int64) (Info, error) {
-	in := Info{OldSize: old.size, NewSize: l.NewSize}
 	if old.size < 0 || old.size > MaxInput || l.NewSize < 0 || l.NewSize > MaxInput {
-		return in, invalid("sizes of 2 GiB and more are not supported")
+		return Info{OldSize: old.size, NewSize: l.NewSize}, invalid("sizes of 2 GiB and more are not supported")
 	}
+	b, in, err := readBeginning(r, l)
+	if err != nil {
+		return in, err
+	}
+	if in.OldSize != old.size {
+		return in, invalid("it makes %d bytes of %d, signed are %d", old.size+b.grown, old.size, l.NewSize)
+	}
+	if in.Profile == ProfileRich {
+		in.Parts, err = applyRich(ctx, old, r, w, b.class, l, ends)
+		in.Part = sum(in.Parts)
+		return in, err
+	}
+	old.few = old.size > pageCount*pageSize // its covers go through old mostly from front to end
+	a := &applier{ctx: ctx, old: old, w: w, left: l.NewSize, tally: newTally(ends)}
+	err = a.simple(b.method, r)
+	in.Parts = a.tally.parts
+	in.Part = sum(in.Parts)
+	return in, err
+}
+
+// beginning is what stands in front of the body.
+type beginning struct {
+	method byte  // of simple
+	class  int   // of memory, rich
+	grown  int64 // bytes that new has more than old
+}
+
+// readBeginning reads it and says what it tells of the patch, with the size that old must have.
+func readBeginning(r *bufio.Reader, l Limits) (b beginning, in Info, err error) {
+	in = Info{NewSize: l.NewSize}
 	first, err := r.ReadByte()
 	if err != nil {
-		return in, damaged(err, "read the beginning")
+		return b, in, damaged(err, "read the beginning")
 	}
 	if first < mark || first > markSimple+methodBrotli {
-		return in, invalid("it does not begin like one")
+		return b, in, invalid("it does not begin like one")
 	}
-	class := 0
 	if first == markRich {
-		b, err := r.ReadByte()
+		in.Profile = ProfileRich
+		class, err := r.ReadByte()
 		if err != nil {
-			return in, damaged(err, "read the class of memory")
+			return b, in, damaged(err, "read the class of memory")
 		}
-		if class = int(b); class < rich.MinClass || class > rich.MaxClass {
-			return in, invalid("class of memory %d is not known", class)
+		if b.class = int(class); b.class < rich.MinClass || b.class > rich.MaxClass {
+			return b, in, invalid("class of memory %d is not known", b.class)
 		}
 		allowed := l.Memory
 		if allowed == 0 {
 			allowed = DefaultMemory
 		}
-		if in.Memory = rich.TableBytes(class); in.Memory > allowed {
-			return in, invalid("it needs tables of %d bytes, allowed are %d", in.Memory, allowed)
+		if in.Memory = rich.TableBytes(b.class); in.Memory > allowed {
+			return b, in, invalid("it needs tables of %d bytes, allowed are %d", in.Memory, allowed)
 		}
+	} else {
+		b.method = first - markSimple
+		in.Profile, in.Stream = ProfileSimple, streamOf(b.method)
 	}
-	grown, err := binary.ReadVarint(r)
-	if err != nil {
-		return in, damaged(err, "read the size")
+	if b.grown, err = binary.ReadVarint(r); err != nil {
+		return b, in, damaged(err, "read the size")
 	}
-	if grown != l.NewSize-old.size {
-		return in, invalid("it makes %d bytes of %d, signed are %d", old.size+grown, old.size, l.NewSize)
-	}
-	if first == markRich {
-		in.Profile = ProfileRich
-		in.Parts, err = applyRich(ctx, old, r, w, class, l, ends)
-		in.Part = sum(in.Parts)
-		return in, err
-	}
-	in.Profile, in.Stream = ProfileSimple, streamOf(first-markSimple)
-	old.few = old.size > pageCount*pageSize // its covers go through old mostly from front to end
-	a := &applier{ctx: ctx, old: old, w: w, left: l.NewSize, tally: newTally(ends)}
-	err = a.simple(first-markSimple, r)
-	in.Parts = a.tally.parts
-	in.Part = sum(in.Parts)
-	return in, err
+	in.OldSize = in.NewSize - b.grown
+	return b, in, nil
 }
 
 func applyRich(ctx context.Context, old *pages, r *bufio.Reader, w io.Writer, class int, l Limits, ends []int64) ([]Part, error) {

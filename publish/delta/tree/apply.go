@@ -125,50 +125,65 @@ type header struct {
 	total int64
 }
 
-func readHeader(in *bufio.Reader, old Tree) (h header, err error) {
-	var fixed [headerSize]byte
-	if _, err := io.ReadFull(in, fixed[:]); err != nil {
-		return h, damaged(err)
-	}
-	h.tag = [tagSize]byte(fixed[6:])
+func readHeader(in *bufio.Reader, old Tree) (header, error) {
+	h, single, err := readFixed(in)
 	switch {
-	case string(fixed[:4]) != magic:
-		return h, invalid("it does not begin with %q", magic)
-	case fixed[4] != version:
-		return h, invalid("format version %d is not known", fixed[4])
-	case fixed[5] > 1:
-		return h, invalid("it is neither of a file nor of a tree")
-	case (fixed[5] == 1) != old.Single:
+	case err != nil:
+		return h, err
+	case single != old.Single:
 		return h, invalid("it is for a file and this is a tree, or the other way round")
 	case !old.unhashed() && !old.fits(h.tag):
 		return h, wrongBase()
 	}
-	h.hash = [sha256.Size]byte(fixed[6+tagSize:])
+	err = h.readRest(in, len(old.Files))
+	return h, err
+}
+
+// readFixed reads the part that is always as long.
+func readFixed(in *bufio.Reader) (h header, single bool, err error) {
+	var fixed [headerSize]byte
+	if _, err := io.ReadFull(in, fixed[:]); err != nil {
+		return h, false, damaged(err)
+	}
+	h.tag, h.hash = [tagSize]byte(fixed[6:]), [sha256.Size]byte(fixed[6+tagSize:])
+	switch {
+	case string(fixed[:4]) != magic:
+		return h, false, invalid("it does not begin with %q", magic)
+	case fixed[4] != version:
+		return h, false, invalid("format version %d is not known", fixed[4])
+	case fixed[5] > 1:
+		return h, false, invalid("it is neither of a file nor of a tree")
+	}
+	return h, fixed[5] == 1, nil
+}
+
+// readRest reads the part that speaks of an old list of so many files.
+func (h *header) readRest(in *bufio.Reader, files int) error {
 	n, err := binary.ReadUvarint(in)
-	if err != nil || n > uint64(len(old.Files)) {
-		return h, invalid("it leaves more out of the base than there is")
+	if err != nil || n > uint64(files) {
+		return invalid("it leaves more out of the base than there is")
 	}
 	at := uint64(0)
 	for i := range n {
 		d, err := binary.ReadUvarint(in)
-		if at += d; err != nil || i > 0 && d == 0 || d > uint64(len(old.Files)) || at >= uint64(len(old.Files)) {
-			return h, invalid("its list of files outside the base is none")
+		if at += d; err != nil || i > 0 && d == 0 || d > uint64(files) || at >= uint64(files) {
+			return invalid("its list of files outside the base is none")
 		}
 		h.left = append(h.left, int(at))
 	}
-	if h.pairs, err = readPairs(in, len(old.Files)); err != nil {
-		return h, err
+	if h.pairs, err = readPairs(in, files); err != nil {
+		return err
 	}
 	ops, err := binary.ReadUvarint(in)
 	if err != nil || ops > maxOperations {
-		return h, invalid("its operations are not counted, or too many")
+		return invalid("its operations are not counted, or too many")
 	}
 	total, err := binary.ReadUvarint(in)
 	if err != nil || total < ops || total > patch.MaxInput {
-		return h, invalid("its contents are not counted, or too many")
+		return invalid("its contents are not counted, or too many")
 	}
 	h.ops, h.total = int64(ops), int64(total)
-	return h, nil
+	return nil
 }
 
 // readPairs reads which files are rewritten. Both files of a pair stand behind those of the pair before.

@@ -334,6 +334,9 @@ func FuzzApply(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if _, err := Check(t.Context(), bytes.NewReader(append(bytes.Clone(head), rest...)), patch.MaxMemory); err != nil {
+			t.Fatalf("it can be applied, and yet it is refused without its base: %v", err)
+		}
 		if tree := got.tree(); tree.check("new") != nil || hashList(tree.Files, false) != [32]byte(rest[:32]) {
 			t.Fatal("a tree that is none, or not the one in the patch")
 		}
