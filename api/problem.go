@@ -27,6 +27,7 @@ const (
 	CodeOffset       = "upload_offset"
 	CodeRepublish    = "republish_needed"
 	CodeCrossOrigin  = "cross_origin"
+	CodeSecondFactor = "second_factor_needed"
 )
 
 // Problem is the body of every error: RFC 9457 with a stable code, and where there is one a reason of the vocabulary
@@ -106,6 +107,10 @@ func problemOf(err error) *Problem {
 	case errors.As(err, &slowed):
 		p = newProblem(http.StatusTooManyRequests, CodeTooMany, slowed.Error())
 		p.retryAfter = int(slowed.Wait/time.Second) + 1
+	case errors.Is(err, auth.ErrSecondFactor):
+		p = newProblem(http.StatusUnauthorized, CodeSecondFactor, err.Error())
+	case errors.Is(err, auth.ErrForbidden):
+		p = newProblem(http.StatusForbidden, CodeForbidden, err.Error())
 	case errors.Is(err, auth.ErrCrossOrigin):
 		p = newProblem(http.StatusForbidden, CodeCrossOrigin, err.Error())
 	case errors.Is(err, auth.ErrUnauthorized):

@@ -39,6 +39,8 @@ type Config struct {
 	Tokens  *auth.Tokens
 	// Sessions are the browsers that are signed in; nil makes them of Store and Clock.
 	Sessions *auth.Sessions
+	// Members are the people who sign in by name; nil makes a server that knows only tokens.
+	Members *auth.Members
 	// Origin is the one under which browsers reach the server, such as https://updates.example.org; "" when it is not known.
 	// With https, cookies go over nothing else.
 	Origin  string
@@ -94,7 +96,7 @@ func New(cfg Config) *Server {
 		cfg.Sessions = auth.NewSessions(auth.Config{Store: cfg.Store, Clock: cfg.Clock})
 	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), login: auth.Login{Tokens: cfg.Tokens, Limiter: cfg.Limiter, Sender: cfg.Sender,
-		Sessions: cfg.Sessions, Cookie: auth.Cookie{Secure: strings.HasPrefix(cfg.Origin, "https://")}, Origin: cfg.Origin}}
+		Sessions: cfg.Sessions, Members: cfg.Members, Cookie: auth.Cookie{Secure: strings.HasPrefix(cfg.Origin, "https://")}, Origin: cfg.Origin}}
 	c := huma.DefaultConfig("Slipstream management API", first(cfg.Version, "dev"))
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "/v1/openapi", "", "", nil
 	c.Info.Description = "Everything that the slipstream command does goes through this API. Errors are RFC 9457 problem documents with a stable code."
@@ -112,6 +114,10 @@ func New(cfg Config) *Server {
 	s.routeFleet()
 	s.routeBlobs()
 	s.routeSession()
+	if cfg.Members != nil {
+		s.routeAccount()
+		s.routeMembers()
+	}
 	s.describeProblems()
 	s.mux.HandleFunc("/", s.nothingHere)
 	return s
@@ -260,6 +266,11 @@ func forbidden(who auth.Principal, need auth.Action) error {
 	}
 	if !who.Apps.All() {
 		detail += " for app " + who.Apps.String()
+	}
+	if who.Session != "" && who.Role == "" {
+		p := newProblem(http.StatusForbidden, CodeSecondFactor, "this server wants a second factor of everybody")
+		p.Hint = "set one up in your account first"
+		return p
 	}
 	p := newProblem(http.StatusForbidden, CodeForbidden, detail+" may not do this")
 	if !who.Apps.All() && who.Role.May(need) {

@@ -21,6 +21,10 @@ const maxSignIn = 64 << 10 // bytes of a request about a session
 type SignIn struct {
 	Token string `json:"token,omitempty" maxLength:"200" doc:"An API token"`
 	Code  string `json:"code,omitempty" maxLength:"200" doc:"A code of POST /v1/admin/session-links"`
+	// Member and Password are the third way.
+	Member   string `json:"member,omitempty" maxLength:"254" doc:"Name or e-mail of a member"`
+	Password string `json:"password,omitempty" maxLength:"1024"`
+	OTP      string `json:"otp,omitempty" maxLength:"64" doc:"A code of the second factor, or a recovery code; asked for by the problem second_factor_needed"`
 }
 
 // Session is who a browser is signed in as.
@@ -30,6 +34,7 @@ type Session struct {
 	Role    auth.Role `json:"role"`
 	Actions []string  `json:"actions" enum:"read,publish,operate,manage,admit,server" doc:"What the role allows"`
 	Apps    []string  `json:"apps" doc:"The apps that it is allowed for; none means all"`
+	Lacks   string    `json:"lacks,omitempty" enum:"second_factor" doc:"What must be set up in the account before anything else is allowed"`
 	Via     string    `json:"via" enum:"token,password,link,sso" doc:"How the browser signed in"`
 	Expires time.Time `json:"expires" doc:"When the session ends unless it is used before"`
 	Ends    time.Time `json:"ends" doc:"When it ends in any case"`
@@ -106,7 +111,8 @@ func open[I, O any](s *Server, method, path, summary string, fn func(context.Con
 
 func (s *Server) signIn(ctx context.Context, in *struct{ Body SignIn }) (*withCookie[Session], error) {
 	r := browser(ctx)
-	secret, who, err := s.login.SignIn(ctx, r, auth.Credentials{Token: in.Body.Token, Code: in.Body.Code})
+	secret, who, err := s.login.SignIn(ctx, r, auth.Credentials{Token: in.Body.Token, Code: in.Body.Code,
+		Member: in.Body.Member, Password: in.Body.Password, OTP: in.Body.OTP})
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +121,9 @@ func (s *Server) signIn(ctx context.Context, in *struct{ Body SignIn }) (*withCo
 
 func describeSession(in auth.SignedIn) Session {
 	out := Session{Name: in.Name, Member: in.Member, Role: in.Role, Actions: []string{}, Apps: append([]string{}, in.Apps.Names()...), Via: in.Via, Expires: in.Expires, Ends: in.Ends}
+	if in.Lacks {
+		out.Lacks = "second_factor"
+	}
 	for _, a := range in.Principal.Actions() {
 		out.Actions = append(out.Actions, a.Word())
 	}

@@ -14,19 +14,20 @@ const (
 	maxNetworks     = 10000           // remembered at once
 )
 
-// Limiter slows down guessing: after ten failures a network waits, five minutes after its last one it is forgotten.
-// Its memory is bounded; whoever failed longest ago is forgotten first.
+// Limiter slows down guessing: after ten failures a network waits, five minutes after its last one it is forgotten. So does
+// a member whose second factor is guessed at, wherever from. Its memory is bounded; whoever failed longest ago is forgotten
+// first.
 type Limiter struct {
 	clock func() time.Time
 	mu    sync.Mutex
-	byNet map[netip.Prefix]*list.Element
+	byKey map[string]*list.Element
 	order *list.List // of *failures, the most recent in front
 }
 
 type failures struct {
-	network netip.Prefix
-	count   int
-	last    time.Time
+	key   string
+	count int
+	last  time.Time
 }
 
 // NewLimiter makes a Limiter; clock nil means time.Now.
@@ -34,7 +35,7 @@ func NewLimiter(clock func() time.Time) *Limiter {
 	if clock == nil {
 		clock = time.Now
 	}
-	return &Limiter{clock: clock, byNet: map[netip.Prefix]*list.Element{}, order: list.New()}
+	return &Limiter{clock: clock, byKey: map[string]*list.Element{}, order: list.New()}
 }
 
 // network of an address: one IPv4 address, or the /64 that one IPv6 customer has.
@@ -58,11 +59,22 @@ func network(remoteAddr string) netip.Prefix {
 	return p
 }
 
+// ofMember is the key of a member, which no network has.
+func ofMember(name string) string { return "member " + name }
+
 // Wait says how long a network must wait before it may try again; 0 when it may.
-func (l *Limiter) Wait(remoteAddr string) time.Duration {
+func (l *Limiter) Wait(remoteAddr string) time.Duration { return l.wait(network(remoteAddr).String()) }
+
+// Failed counts a failure.
+func (l *Limiter) Failed(remoteAddr string) { l.failed(network(remoteAddr).String()) }
+
+// Succeeded forgets a network's failures.
+func (l *Limiter) Succeeded(remoteAddr string) { l.succeeded(network(remoteAddr).String()) }
+
+func (l *Limiter) wait(key string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	el, ok := l.byNet[network(remoteAddr)]
+	el, ok := l.byKey[key]
 	if !ok {
 		return 0
 	}
@@ -78,15 +90,14 @@ func (l *Limiter) Wait(remoteAddr string) time.Duration {
 	return left
 }
 
-// Failed counts a failure.
-func (l *Limiter) Failed(remoteAddr string) {
+func (l *Limiter) failed(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, now := network(remoteAddr), l.clock()
-	el, ok := l.byNet[n]
+	now := l.clock()
+	el, ok := l.byKey[key]
 	if !ok {
-		el = l.order.PushFront(&failures{network: n})
-		l.byNet[n] = el
+		el = l.order.PushFront(&failures{key: key})
+		l.byKey[key] = el
 	}
 	f := el.Value.(*failures)
 	if now.Sub(f.last) > forgetAfter {
@@ -100,16 +111,15 @@ func (l *Limiter) Failed(remoteAddr string) {
 	}
 }
 
-// Succeeded forgets a network's failures.
-func (l *Limiter) Succeeded(remoteAddr string) {
+func (l *Limiter) succeeded(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if el, ok := l.byNet[network(remoteAddr)]; ok {
+	if el, ok := l.byKey[key]; ok {
 		l.remove(el)
 	}
 }
 
 func (l *Limiter) remove(el *list.Element) {
-	delete(l.byNet, el.Value.(*failures).network)
+	delete(l.byKey, el.Value.(*failures).key)
 	l.order.Remove(el)
 }

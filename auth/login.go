@@ -21,8 +21,10 @@ type Login struct {
 	Sender func(*http.Request) string
 	// Sessions lets browsers in that are signed in; nil knows only tokens.
 	Sessions *Sessions
-	Cookie   Cookie
-	Origin   string // under which browsers reach the server, see FromHere
+	// Members may sign in by their passwords; nil knows none.
+	Members *Members
+	Cookie  Cookie
+	Origin  string // under which browsers reach the server, see FromHere
 }
 
 // ErrCrossOrigin says that a page of another origin made a browser ask.
@@ -84,7 +86,8 @@ func (l *Login) judge(sender string, tried bool, err error) error {
 
 // Credentials are what somebody signs a browser in with: one of a token, a one-time code, or a member's name and password.
 type Credentials struct {
-	Token, Code string
+	Token, Code           string
+	Member, Password, OTP string
 }
 
 // SignIn starts a session for the browser that sends r, and gives the secret for its cookie.
@@ -94,9 +97,53 @@ func (l *Login) SignIn(ctx context.Context, r *http.Request, c Credentials) (sec
 		secret, in, err = l.Sessions.Redeem(ctx, c.Code, r.UserAgent())
 		return secret, in, l.judge(sender, true, err)
 	}
+	if c.Member != "" && l.Members != nil {
+		who, err := l.guessed(sender, func() (Principal, error) { return l.Members.SignIn(ctx, c.Member, c.Password, c.OTP) })
+		if err != nil {
+			return "", SignedIn{}, err
+		}
+		return l.Sessions.Start(ctx, who, ViaPassword, r.UserAgent())
+	}
 	who, err := l.bearer(ctx, r, "Bearer "+c.Token)
 	if err != nil {
 		return "", SignedIn{}, err
 	}
 	return l.Sessions.Start(ctx, who, ViaToken, r.UserAgent())
+}
+
+// guessed asks for what can be guessed by trying often: while the sender must wait, even what is right is refused.
+func (l *Login) guessed(sender string, try func() (Principal, error)) (Principal, error) {
+	if wait := l.Limiter.Wait(sender); wait > 0 {
+		return Principal{}, &Slowed{wait}
+	}
+	who, err := try()
+	switch {
+	case err == nil:
+		l.Limiter.Succeeded(sender)
+	case errors.Is(err, ErrUnauthorized):
+		l.Limiter.Failed(sender)
+	}
+	return who, err
+}
+
+// Accept takes an invitation up and signs the browser that sends r in. recovery are the codes of a new second factor.
+func (l *Login) Accept(ctx context.Context, r *http.Request, a Acceptance) (secret string, in SignedIn, recovery []string, err error) {
+	who, err := l.guessed(l.sender(r), func() (who Principal, err error) {
+		who, recovery, err = l.Members.Accept(ctx, a)
+		return who, err
+	})
+	if err != nil {
+		return "", SignedIn{}, nil, err
+	}
+	secret, in, err = l.Sessions.Start(ctx, who, ViaPassword, r.UserAgent())
+	return secret, in, recovery, err
+}
+
+// Invited looks an invitation up for the browser that sends r.
+func (l *Login) Invited(ctx context.Context, r *http.Request, code string) (out Invited, err error) {
+	_, err = l.guessed(l.sender(r), func() (_ Principal, err error) {
+		out, err = l.Members.Invited(ctx, code)
+		return Principal{}, err
+	})
+	return out, err
 }

@@ -43,11 +43,13 @@ type Sessions struct {
 	store store.Store
 	clock func() time.Time
 	rand  io.Reader
+	// requireOTP keeps who signs in by a password to their own account until they have a second factor.
+	requireOTP bool
 }
 
 // NewSessions makes Sessions.
 func NewSessions(c Config) *Sessions {
-	s := &Sessions{store: c.Store, clock: c.Clock, rand: c.Rand}
+	s := &Sessions{store: c.Store, clock: c.Clock, rand: c.Rand, requireOTP: c.RequireOTP}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -60,7 +62,9 @@ func NewSessions(c Config) *Sessions {
 // SignedIn is who a browser is signed in as.
 type SignedIn struct {
 	Principal
-	Via     string
+	Via string
+	// Lacks is true for a member who may do nothing until there is a second factor.
+	Lacks   bool
 	Expires time.Time // when the session ends unless it is used before
 	Ends    time.Time // when it ends in any case
 }
@@ -106,6 +110,9 @@ func (s *Sessions) start(ctx context.Context, tx store.Tx, who Principal, via, a
 	row.ID = "s" + hex.EncodeToString(row.Hash[:6])
 	if who.Token == "" {
 		row.Member = who.Member
+		if who, err = s.principal(ctx, tx, row, now); err != nil {
+			return "", SignedIn{}, err
+		}
 	}
 	sessions := tx.People().Sessions()
 	if err := sessions.Expire(ctx, now, now.Add(-SessionIdle)); err != nil {
@@ -124,15 +131,16 @@ func (s *Sessions) start(ctx context.Context, tx store.Tx, who Principal, via, a
 		return "", SignedIn{}, err
 	}
 	who.Session = row.ID
-	return secret, signedIn(who, row), s.note(ctx, tx, who.Name, "session.start", row.ID, map[string]any{"via": via})
+	return secret, signedIn(who, row), note(ctx, tx, now, who.Name, "session.start", row.ID, map[string]any{"via": via})
 }
 
-func (s *Sessions) note(ctx context.Context, tx store.Tx, actor, action, target string, detail map[string]any) error {
+// note writes an entry of the audit log in the transaction of what it tells.
+func note(ctx context.Context, tx store.Tx, at time.Time, actor, action, target string, detail map[string]any) error {
 	doc, err := json.Marshal(detail)
 	if err != nil {
 		return fmt.Errorf("encode audit entry: %w", err)
 	}
-	_, err = tx.Log().Audit().Append(ctx, store.AuditEntry{At: s.now(), Actor: actor, Action: action, Target: target, Detail: doc})
+	_, err = tx.Log().Audit().Append(ctx, store.AuditEntry{At: at, Actor: actor, Action: action, Target: target, Detail: doc})
 	return err
 }
 
@@ -148,7 +156,7 @@ func signedIn(who Principal, row store.Session) SignedIn {
 	if row.Expires.Before(expires) {
 		expires = row.Expires
 	}
-	return SignedIn{Principal: who, Via: row.Via, Expires: expires, Ends: row.Expires}
+	return SignedIn{Principal: who, Via: row.Via, Lacks: who.Role == "", Expires: expires, Ends: row.Expires}
 }
 
 // Who is signed in with a cookie's secret. What is no session, or one that is over, is ErrUnauthorized.
@@ -200,7 +208,16 @@ func (s *Sessions) principal(ctx context.Context, tx store.Tx, row store.Session
 	if m.Disabled {
 		return Principal{}, fmt.Errorf("the member is disabled: %w", ErrUnauthorized)
 	}
-	return PrincipalOf(m)
+	who, err := PrincipalOf(m)
+	if s.lacking(m, row.Via) {
+		who.Role = ""
+	}
+	return who, err
+}
+
+// lacking reports whether a member must set a second factor up before anything else.
+func (s *Sessions) lacking(m store.Member, via string) bool {
+	return s.requireOTP && m.OTP == nil && via == ViaPassword
 }
 
 // seen notes that a session is in use. That it could not be noted must not keep anybody out.
@@ -237,7 +254,7 @@ func (s *Sessions) End(ctx context.Context, secret string) error {
 		if err := tx.People().Sessions().Delete(ctx, hash); err != nil {
 			return err
 		}
-		return s.note(ctx, tx, name, "session.end", row.ID, map[string]any{})
+		return note(ctx, tx, s.now(), name, "session.end", row.ID, map[string]any{})
 	})
 	if err != nil && !errors.Is(err, slipstream.ErrNotFound) {
 		return fmt.Errorf("end session: %w", err)

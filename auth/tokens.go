@@ -35,6 +35,8 @@ type Config struct {
 	Store store.Store
 	Clock func() time.Time // nil means time.Now
 	Rand  io.Reader        // nil means crypto/rand
+	// RequireOTP wants a second factor of every member who signs in by a password.
+	RequireOTP bool
 }
 
 // Tokens makes, knows and revokes bearer tokens. Only their hashes are kept, and a token is found by its hash, so that
