@@ -58,7 +58,7 @@ func (s *Server) listAudit(ctx context.Context, in *struct {
 }
 
 func describeToken(k store.Token, secret string) Token {
-	t := Token{ID: k.ID, Name: k.Name, Role: auth.Role(k.Role), App: k.App, Created: k.Created, Secret: secret}
+	t := Token{ID: k.ID, Name: k.Name, Role: auth.Role(k.Role), App: k.App, Member: k.Member, Created: k.Created, Secret: secret}
 	if !k.Expires.IsZero() {
 		t.Expires = &k.Expires
 	}

@@ -65,8 +65,9 @@ type Invite struct {
 	Reset bool `json:"reset,omitempty" doc:"Take password, second factor and sessions away at once"`
 }
 
-type inMember struct {
-	Member string `path:"member" maxLength:"64"`
+// InMember is the path parameter of operations on one member.
+type InMember struct {
+	Member string `path:"member" maxLength:"64" doc:"Name of the member"`
 }
 
 func (s *Server) routeMembers() {
@@ -79,24 +80,24 @@ func (s *Server) routeMembers() {
 		return answer(out, err)
 	})
 	route(s, http.MethodPost, "/members", "Make a member; answers an invitation", auth.Admit, s.createMember)
-	route(s, http.MethodGet, "/members/{member}", "Show a member and where they are signed in", auth.Admit, func(ctx context.Context, in *inMember) (*body[Member], error) {
+	route(s, http.MethodGet, "/members/{member}", "Show a member and where they are signed in", auth.Admit, func(ctx context.Context, in *InMember) (*body[Member], error) {
 		m, sessions, err := s.cfg.Members.Get(ctx, by(ctx), in.Member)
 		out := describeMember(m)
 		out.Sessions = describeSessions(sessions, by(ctx).Session)
 		return answer(out, err)
 	})
 	route(s, http.MethodPatch, "/members/{member}", "Change a member", auth.Admit, s.changeMember)
-	route(s, http.MethodDelete, "/members/{member}", "Remove a member, with their tokens and sessions", auth.Admit, func(ctx context.Context, in *inMember) (*struct{}, error) {
+	route(s, http.MethodDelete, "/members/{member}", "Remove a member, with their tokens and sessions", auth.Admit, func(ctx context.Context, in *InMember) (*struct{}, error) {
 		return nil, s.cfg.Members.Remove(ctx, by(ctx), in.Member)
 	})
 	route(s, http.MethodPost, "/members/{member}/invitation", "Make another invitation; the former ones are no longer good", auth.Admit, func(ctx context.Context, in *struct {
-		inMember
+		InMember
 		Body Invite
 	}) (*body[InvitationLink], error) {
 		inv, err := s.cfg.Members.Invite(ctx, by(ctx), in.Member, in.Body.Reset)
 		return answer(s.describeInvitation(inv), err)
 	})
-	route(s, http.MethodDelete, "/members/{member}/sessions", "Sign a member out everywhere", auth.Admit, func(ctx context.Context, in *inMember) (*struct{}, error) {
+	route(s, http.MethodDelete, "/members/{member}/sessions", "Sign a member out everywhere", auth.Admit, func(ctx context.Context, in *InMember) (*struct{}, error) {
 		return nil, s.cfg.Members.SignOut(ctx, by(ctx), in.Member)
 	})
 }
@@ -126,7 +127,7 @@ func (s *Server) createMember(ctx context.Context, in *struct{ Body NewMember })
 }
 
 func (s *Server) changeMember(ctx context.Context, in *struct {
-	inMember
+	InMember
 	Body MemberChange
 }) (*body[Member], error) {
 	b := in.Body

@@ -260,6 +260,7 @@ type Token struct {
 	Name     string     `json:"name"`
 	Role     auth.Role  `json:"role"`
 	App      string     `json:"app,omitempty"`
+	Member   string     `json:"member,omitempty" doc:"Whose personal token it is"`
 	Created  time.Time  `json:"created"`
 	Expires  *time.Time `json:"expires,omitempty"`
 	LastUsed *time.Time `json:"lastUsed,omitempty" doc:"To the hour"`

@@ -20,6 +20,7 @@ import (
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/blob"
 	"github.com/slipstream-ota/slipstream/blob/mem"
+	"github.com/slipstream-ota/slipstream/internal/seal"
 	"github.com/slipstream-ota/slipstream/publish"
 	"github.com/slipstream-ota/slipstream/publish/build"
 	"github.com/slipstream-ota/slipstream/rollout"
@@ -73,7 +74,10 @@ func newWorld(t *testing.T) *world {
 	spool, err := api.OpenSpool(w.spooled, nil)
 	w.must(err)
 	w.jobs = build.New(build.Config{Store: w.store, Blobs: w.blobs, Owner: "test", TempDir: t.TempDir()})
-	s := api.New(api.Config{Store: w.store, Blobs: w.blobs, Tokens: w.tokens, Spool: spool, Jobs: w.jobs,
+	sealer, err := seal.New(bytes.Repeat([]byte{1}, 32))
+	w.must(err)
+	members := auth.NewMembers(auth.MembersConfig{Config: auth.Config{Store: w.store}, Sealer: sealer, Cost: auth.Cost{Memory: 64, Time: 1, Threads: 1}})
+	s := api.New(api.Config{Store: w.store, Blobs: w.blobs, Tokens: w.tokens, Members: members, Spool: spool, Jobs: w.jobs,
 		Rollout: rollout.New(rollout.Config{Store: w.store, Blobs: w.blobs, Keys: keys}),
 		Settle: func(context.Context) error {
 			w.settled.Add(1)

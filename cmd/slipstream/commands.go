@@ -38,7 +38,7 @@ func deviceDeltaCommands() []listed {
 func fullNames() []string {
 	return []string{
 		"alert", "app", "audit", "backup", "build", "channel", "codepush", "console", "demo", "demo-program", "device", "doctor", "explain", "export", "floor", "gc",
-		"import", "key", "lab", "lab-client", "login", "migrate", "openapi", "promote", "protocol", "publish", "release", "report", "restore",
+		"import", "key", "lab", "lab-client", "login", "member", "migrate", "openapi", "promote", "protocol", "publish", "release", "report", "restore",
 		"rollback", "rollout", "serve", "simulate", "status", "token", "withdraw",
 	}
 }

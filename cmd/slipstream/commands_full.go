@@ -32,6 +32,7 @@ func fullCommands() []listed {
 		{"lab", newLabCommand},
 		{"lab-client", newLabClientCommand},
 		{"login", newLoginCommand},
+		{"member", newMemberCommand},
 		{"migrate", newMigrateCommand},
 		{"openapi", newOpenAPICommand},
 		{"promote", newPromoteCommand},

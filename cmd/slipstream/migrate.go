@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/api"
+	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/store/postgres"
 	"github.com/slipstream-ota/slipstream/store/sqlite"
 	"github.com/slipstream-ota/slipstream/store/sqlstore"
@@ -72,7 +73,7 @@ func newOpenAPICommand(t *tool) *cobra.Command {
 	return &cobra.Command{
 		Use: "openapi", Short: "Print the OpenAPI document of the management API", Args: exactly(0, "no argument"),
 		RunE: func(*cobra.Command, []string) error {
-			doc, err := api.New(api.Config{Version: version}).OpenAPI()
+			doc, err := api.New(api.Config{Version: version, Members: auth.NewMembers(auth.MembersConfig{})}).OpenAPI()
 			if err != nil {
 				return fmt.Errorf("describe API: %w", err)
 			}

@@ -34,6 +34,7 @@ const defaultData = "./slipstream-data"
 type serveFlags struct {
 	listen, data, database, blobs, baseURL, secret, proxies, pages, log string
 	guardEvery, patchRoot                                               string
+	signIn                                                              signInFlags
 	reports                                                             reportFlags
 	tell                                                                tellFlags
 }
@@ -70,6 +71,7 @@ first start, seals the keys that states are signed with: keep a copy, and give e
 	flags.StringVar(&f.guardEvery, "guard-every", "", "time between two looks of the guard at the rollouts (default 10s)")
 	flags.StringVar(&f.patchRoot, "ocrunner-root", "", "app/channel that the patch service's paths at the root of this server are for")
 	f.reports.define(c)
+	f.signIn.define(c)
 	f.tell.define(c)
 	flags.StringVar(&f.log, "log", "", "debug, info, warn or error (default info)")
 	t.dataFlag(c, &f.data)
@@ -90,6 +92,7 @@ type serveConfig struct {
 	proxies []netip.Prefix
 	pages   []string // as deliver.Config takes it
 	reports reportSettings
+	signIn  signInSettings
 	tell    tellSettings
 	// guardEvery is the time between two looks of the guard; 0 is its default.
 	guardEvery time.Duration
@@ -135,6 +138,9 @@ func (t *tool) serveConfig(f serveFlags) (serveConfig, error) {
 		return c, usageError{err}
 	}
 	if c.tell, err = f.tell.settings(t); err != nil {
+		return c, err
+	}
+	if c.signIn, err = f.signIn.settings(t); err != nil {
 		return c, err
 	}
 	c.reports, err = f.reports.settings(t)
