@@ -70,12 +70,12 @@ func (c *serveConfig) foreign(o opened, devices *deliver.Server, changes *rollou
 	keep(codepush.Protocol{})
 	book := codepush.NewBook(o.store, o.blobs, nil, c.log)
 	f.running = append(f.running, book.Run)
-	f.bundles = codepush.New(codepush.Config{Book: book, Decider: decider, Reporter: devices, Running: codepush.Runs(o.store), Bytes: bytes, BaseURL: base, Log: c.log})
+	f.bundles = codepush.New(codepush.Config{Book: book, Decider: decider, Reporter: devices, Running: protocol.Runs(o.store), Bytes: bytes, BaseURL: base, Log: c.log})
 	f.surfaces[codepush.Name] = f.bundles
 	keep(capgo.Protocol{})
 	apps := capgo.NewBook(o.store, o.blobs, nil, c.log)
 	f.running = append(f.running, apps.Run)
-	f.surfaces[capgo.Name] = capgo.New(capgo.Config{Book: apps, Decider: decider, Reporter: devices, Running: codepush.Runs(o.store), Bytes: bytes, BaseURL: base, Log: c.log})
+	f.surfaces[capgo.Name] = capgo.New(capgo.Config{Book: apps, Decider: decider, Reporter: devices, Running: protocol.Runs(o.store), Bytes: bytes, BaseURL: base, Log: c.log})
 	f.settle = func(ctx context.Context) error {
 		return errors.Join(devices.Settle(ctx), book.Settle(ctx), apps.Refresh(ctx))
 	}

@@ -56,6 +56,8 @@ func New(cfg Config) *Server {
 	}
 	base := "/" + Name + "/{app}/"
 	s.mux.HandleFunc(base+"updates", s.updates)
+	s.mux.HandleFunc(base+"stats", s.stats)
+	s.mux.HandleFunc(base+"channel_self", s.channelSelf)
 	s.mux.HandleFunc(base+"files/{name}", s.file)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusNotFound, nothing{Error: "not_found", Kind: kindFailed, Message: "There is no such path"}, nil)

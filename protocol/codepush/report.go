@@ -7,24 +7,7 @@ import (
 	"strings"
 
 	"github.com/slipstream-ota/slipstream"
-	"github.com/slipstream-ota/slipstream/store"
 )
-
-// Runs asks the store what a device ran when it was last heard.
-func Runs(st store.Store) func(ctx context.Context, app, pkg, device string) (slipstream.Digest, error) {
-	return func(ctx context.Context, app, pkg, device string) (slipstream.Digest, error) {
-		d, err := st.Reports().Fleet().Device(ctx, app, device)
-		if err != nil {
-			return "", err
-		}
-		for _, row := range d.Rows {
-			if row.Package == pkg {
-				return row.Release, nil
-			}
-		}
-		return "", nil
-	}
-}
 
 // events are a report in our words: what was downloaded enrolled the device in the label's rollout, what succeeded is
 // confirmed, what failed was rolled back for a reason that these clients do not know. The ids follow from what is told,

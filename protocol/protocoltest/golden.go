@@ -38,7 +38,7 @@ import (
 //	200
 //	…
 //
-// A script knows enable, publish (see publish), pause, retry, withdraw, rollback (to a version), share (of a version's rollout),
+// A script knows enable, publish (see publish), channel, pause, retry, withdraw, rollback (to a version), share (of a version's rollout),
 // sleep (of the server's clock). What is random
 // in an answer stands as {1}, {2} … in the order of its first appearance, and may be used so in later requests; random
 // says what that is. With update the answers are written anew.
@@ -112,6 +112,8 @@ func (c *golden) publish(words []string) {
 			r.Files[file] = value
 		case "package":
 			r.Package = value
+		case "channel":
+			r.Offer.Channel = value
 		case "share":
 			r.Offer.To = c.number(value)
 		case "from":
@@ -168,6 +170,8 @@ func (c *golden) set(script string) {
 			c.Enable(strings.Join(words[1:], " "))
 		case "publish":
 			c.publish(words[1:])
+		case "channel":
+			_, err = c.Rollout.CreateChannel(ctx, "test", rollout.ChannelSpec{App: "shop", Name: words[1]})
 		case "pause":
 			_, err = c.Rollout.Pause(ctx, "test", "shop", "production", c.RolloutOf(words[1]))
 		case "withdraw":

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slipstream-ota/slipstream/auth"
+	"github.com/slipstream-ota/slipstream/protocol"
 	"github.com/slipstream-ota/slipstream/protocol/codepush"
 	"github.com/slipstream-ota/slipstream/protocol/codepush/manage"
 	"github.com/slipstream-ota/slipstream/protocol/protocoltest"
@@ -47,7 +48,7 @@ func golden(w *protocoltest.World) http.Handler {
 		secrets["Bearer "+p.Name] = "Bearer " + secret
 	}
 	book := codepush.NewBook(w.Store, w.Blobs, clock, nil)
-	devices := codepush.New(codepush.Config{Book: book, Decider: w.Devices, Reporter: w.Devices, Running: codepush.Runs(w.Store),
+	devices := codepush.New(codepush.Config{Book: book, Decider: w.Devices, Reporter: w.Devices, Running: protocol.Runs(w.Store),
 		Bytes: w.Devices.Handler(), BaseURL: protocoltest.BaseURL, Clock: clock})
 	desk := manage.New(manage.Config{Store: w.Store, Blobs: w.Blobs, Rollout: w.Rollout, Tokens: tokens, BaseURL: protocoltest.BaseURL, Clock: clock,
 		MaxUpload: 4 << 10, MaxUnpacked: 8 << 10})

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/slipstream-ota/slipstream/auth"
+	"github.com/slipstream-ota/slipstream/protocol"
 	"github.com/slipstream-ota/slipstream/protocol/codepush"
 	"github.com/slipstream-ota/slipstream/protocol/codepush/manage"
 	"github.com/slipstream-ota/slipstream/protocol/codepush/transfer"
@@ -44,7 +45,7 @@ func newWorld(t testing.TB) *world {
 	w.key = secret
 	base := func(*http.Request) string { return w.web.URL }
 	w.book = codepush.NewBook(w.Store, w.Blobs, clock, nil)
-	devices := codepush.New(codepush.Config{Book: w.book, Decider: w.Devices, Reporter: w.Devices, Running: codepush.Runs(w.Store), Bytes: w.Devices.Handler(), BaseURL: base, Clock: clock})
+	devices := codepush.New(codepush.Config{Book: w.book, Decider: w.Devices, Reporter: w.Devices, Running: protocol.Runs(w.Store), Bytes: w.Devices.Handler(), BaseURL: base, Clock: clock})
 	desk := manage.New(manage.Config{Store: w.Store, Blobs: w.Blobs, Rollout: w.Rollout, Tokens: tokens, BaseURL: base, Clock: clock, Settle: w.book.Settle, MaxUpload: 1 << 20, MaxUnpacked: 2 << 20})
 	w.web = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if desk.Owns(r.URL.Path) {
