@@ -53,43 +53,19 @@ func newDecider(c *curves, n int, sizes [layers]int) decider {
 	return decider{b: newBlend(c, n, sizes, 8), refine: newRefine(n)}
 }
 
-// meanings are what counters were found to mean, by how often they were used and their value.
-type meanings [1 << 9]uint16
-
-func newRefine(n int) []meanings {
-	r := make([]meanings, n)
-	for k := range r {
-		for i := range r[k] {
-			r[k][i] = uint16((i&31)*2048 + 1024)
-		}
-	}
-	return r
-}
-
 // decide codes one decision in the contexts h[:n].
 func (m *model) decide(d *decider, bit int) int {
 	f := &m.flags
 	n := min(d.b.n, maxInputs)
-	var slot [maxInputs]*uint16
-	var cell [maxInputs]*uint32
-	f.cells.find(f.h[:n], &cell)
-	stretch, in := &m.c.stretch, &d.b.in
-	refine := d.refine[:n]
-	for i, c := range cell[:n] {
-		v := counter(*c)
-		r := &refine[i][v&15<<5|v>>11]
-		slot[i] = r
-		in[i] = int32(stretch[*r>>4]) & used(v)
-	}
+	var cells [maxInputs]*counter
+	var meant [maxInputs]uint16
+	f.cells.find(f.h[:n], &cells)
+	ask(&cells, 0, n, &d.refine[0], &m.c.stretch, &d.b.in, &meant)
 	p := min(max(d.b.predict(), 4), 65532)
 	bit = m.ar.bit(bit, p)
 	m.account(p, bit)
 	d.b.update(bit)
-	target := int32(bit) * 65535
-	for i, c := range cell[:n] {
-		*slot[i] = toward(*slot[i], target)
-		*c = *c&^0xffff | uint32(learnt(uint16(*c), bit))
-	}
+	learn(&cells, 0, n, &d.refine[0], &meant, bit)
 	return bit
 }
 

@@ -1,5 +1,7 @@
 package rich
 
+import "unsafe"
+
 // weigh is weighGo by the vector instructions that every amd64 processor has.
 //
 //go:noescape
@@ -15,12 +17,17 @@ func follow(in, w0, w1, w2 *row, n int, e0, e1, e2 int32)
 //go:noescape
 func fetch(a, b *uint16)
 
-// fetchCells asks for the cells at, which are needed soon.
+// fetchAll asks for things of some size, which lie at these places behind first. There is one at least.
 //
 //go:noescape
-func fetchCells(cells, at []uint32)
+func fetchAll(first unsafe.Pointer, size int, at []uint32)
 
-// fetchLines asks for lines.
+// ask is askGo.
 //
 //go:noescape
-func fetchLines(cells []line, at []uint32)
+func ask(cells *[maxInputs]*counter, at, n int, refine *meanings, stretch *[1 << 12]int16, in *row, meant *[maxInputs]uint16)
+
+// learn is learnGo.
+//
+//go:noescape
+func learn(cells *[maxInputs]*counter, at, n int, refine *meanings, meant *[maxInputs]uint16, bit int)

@@ -137,39 +137,111 @@ TEXT ·fetch(SB), NOSPLIT, $0-16
 	PREFETCHT0 (BX)
 	RET
 
-// func fetchCells(cells, at []uint32)
-TEXT ·fetchCells(SB), NOSPLIT, $0-48
-	MOVQ cells_base+0(FP), AX
-	MOVQ at_base+24(FP), SI
-	MOVQ at_len+32(FP), CX
-	TESTQ CX, CX
-	JZ cellsDone
+// func fetchAll(first unsafe.Pointer, size int, at []uint32)
+TEXT ·fetchAll(SB), NOSPLIT, $0-40
+	MOVQ first+0(FP), AX
+	MOVQ size+8(FP), BX
+	MOVQ at_base+16(FP), SI
+	MOVQ at_len+24(FP), CX
 
-nextCell:
+fetchNext:
 	MOVL (SI), DX
 	ADDQ $4, SI
-	PREFETCHT0 (AX)(DX*4)
-	DECQ CX
-	JNZ nextCell
-
-cellsDone:
-	RET
-
-// func fetchLines(cells []line, at []uint32)
-TEXT ·fetchLines(SB), NOSPLIT, $0-48
-	MOVQ cells_base+0(FP), AX
-	MOVQ at_base+24(FP), SI
-	MOVQ at_len+32(FP), CX
-	TESTQ CX, CX
-	JZ linesDone
-
-nextLine:
-	MOVL (SI), DX
-	ADDQ $4, SI
-	SHLQ $5, DX
+	IMULQ BX, DX
 	PREFETCHT0 (AX)(DX*1)
 	DECQ CX
-	JNZ nextLine
+	JNZ fetchNext
+	RET
 
-linesDone:
+// func ask(cells *[maxInputs]*counter, at, n int, refine *meanings, stretch *[1 << 12]int16, in *row, meant *[maxInputs]uint16)
+TEXT ·ask(SB), NOSPLIT, $0-56
+	MOVQ cells+0(FP), BX
+	MOVQ at+8(FP), R9
+	MOVQ n+16(FP), CX
+	MOVQ refine+24(FP), DX
+	MOVQ stretch+32(FP), SI
+	MOVQ in+40(FP), DI
+	MOVQ meant+48(FP), R12
+	XORL AX, AX
+
+askNext:
+	MOVQ    (BX)(AX*8), R8
+	MOVWLZX (R8)(R9*2), R10
+	MOVL    $4095, R11          // all ones for a counter that was used, else zero
+	SUBL    R10, R11
+	SARL    $31, R11
+	SHRL    $7, R10
+	MOVW    R10, (R12)(AX*2)
+	MOVWLZX (DX)(R10*2), R13
+	ADDQ    $1024, DX
+	SHRL    $4, R13
+	MOVWLSX (SI)(R13*2), R13
+	ANDL    R11, R13
+	MOVL    R13, (DI)(AX*4)
+	INCQ    AX
+	CMPQ    AX, CX
+	JLT     askNext
+	RET
+
+// func learn(cells *[maxInputs]*counter, at, n int, refine *meanings, meant *[maxInputs]uint16, bit int)
+TEXT ·learn(SB), NOSPLIT, $0-48
+	MOVQ cells+0(FP), BX
+	MOVQ at+8(FP), R9
+	MOVQ n+16(FP), CX
+	MOVQ refine+24(FP), DX
+	MOVQ meant+32(FP), R12
+	LEAQ ·rates(SB), SI
+	XORL AX, AX
+	CMPQ bit+40(FP), $0
+	JEQ  fallNext
+
+riseNext:
+	MOVWLZX (R12)(AX*2), R10
+	MOVWLZX (DX)(R10*2), R11
+	MOVL    R11, R13
+	XORL    $0xffff, R13
+	SHRL    $6, R13
+	ADDL    R13, R11
+	MOVW    R11, (DX)(R10*2)
+	ADDQ    $1024, DX
+	MOVQ    (BX)(AX*8), R8
+	MOVWLZX (R8)(R9*2), R10
+	MOVL    R10, R11
+	SHRL    $12, R11
+	MOVL    R10, R13
+	NOTL    R13
+	ANDL    $0xfff, R13
+	IMULL   (SI)(R11*8), R13
+	SHRL    $16, R13
+	ADDL    R13, R10
+	ADDL    4(SI)(R11*8), R10
+	MOVW    R10, (R8)(R9*2)
+	INCQ    AX
+	CMPQ    AX, CX
+	JLT     riseNext
+	RET
+
+fallNext:
+	MOVWLZX (R12)(AX*2), R10
+	MOVWLZX (DX)(R10*2), R11
+	LEAL    63(R11), R13
+	SHRL    $6, R13
+	SUBL    R13, R11
+	MOVW    R11, (DX)(R10*2)
+	ADDQ    $1024, DX
+	MOVQ    (BX)(AX*8), R8
+	MOVWLZX (R8)(R9*2), R10
+	MOVL    R10, R11
+	SHRL    $12, R11
+	MOVL    R10, R13
+	ANDL    $0xfff, R13
+	IMULL   (SI)(R11*8), R13
+	ADDL    $0xffff, R13
+	SHRL    $16, R13
+	SUBL    R13, R10
+	ADDL    4(SI)(R11*8), R10
+	MOVW    R10, (R8)(R9*2)
+	INCQ    AX
+	CMPQ    AX, CX
+	JLT     fallNext
 	RET

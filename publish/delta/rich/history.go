@@ -3,6 +3,7 @@ package rich
 import (
 	"encoding/binary"
 	"math/bits"
+	"unsafe"
 )
 
 // history finds what followed the last bytes before, in old and in new text.
@@ -113,7 +114,7 @@ func (t *history) fetch(m *model) {
 	for k, span := range [tables]int{longSpan, shortSpan, m.np & 3} {
 		t.keys[k] = uint32(k)<<t.logs | key(last, span, t.logs)
 	}
-	fetchCells(t.places, t.keys[:])
+	fetchAll(unsafe.Pointer(&t.places[0]), 4, t.keys[:])
 }
 
 // lookup finds matches with the last bytes where there are none.

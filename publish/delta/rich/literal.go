@@ -11,7 +11,6 @@ type literals struct {
 	kind   int
 	b      *blend
 	refine [kinds][]meanings
-	meant  [maxContexts]uint16 // where in these the contexts of the bit are
 	match  [3]prediction
 	sel1   int
 	sel2   int
@@ -75,20 +74,20 @@ func (l *literals) add(k int, contexts ...[2]uint32) {
 		h[i] = hash3(uint32(l.kind<<8|k+i)+0x100, c[0], c[1])
 		at[i] = l.lines.place(h[i])
 	}
-	fetchLines(l.lines.cells, at)
+	l.lines.fetch(at)
 }
 
 // code codes a byte in the contexts that were added.
 func (m *model) code(b byte) byte {
 	l := &m.lits
-	var lines [maxContexts]*line
+	var lines [maxInputs]*counter
 	h := l.h[:l.n]
 	l.fetchCorrection(1)
 	foreseen := l.foresee()
 	var half halves
 	l.second(&half, foreseen)
 	for k, h := range h {
-		lines[k] = l.lines.settle(l.at[k], h)
+		lines[k] = &l.lines.settle(l.at[k], h)[0]
 	}
 	node := uint32(1)
 	for i := 7; i >= 4; i-- {
@@ -98,7 +97,7 @@ func (m *model) code(b byte) byte {
 		l.second(&half, node)
 	}
 	for k, h := range half.h[:len(h)] {
-		lines[k] = l.lines.settle(half.at[k], h)
+		lines[k] = &l.lines.settle(half.at[k], h)[0]
 	}
 	for i := 3; i >= 0; i-- {
 		top := uint32(1) << (3 - i)
@@ -127,7 +126,7 @@ func (l *literals) second(half *halves, node uint32) {
 		h[k] = hash2(l.h[k], node)
 		at[k] = second(h[k], first)
 	}
-	fetchLines(l.lines.cells, at)
+	l.lines.fetch(at)
 }
 
 func (l *literals) correction(node uint32) *correction {
@@ -140,10 +139,12 @@ func (l *literals) fetchCorrection(node uint32) {
 }
 
 // codeBit codes bit i of a byte. node is the bits above it, behind a one; sub is the same for the bits of its half.
-func (m *model) codeBit(bit int, node, sub uint32, i uint, lines *[maxContexts]*line) int {
+func (m *model) codeBit(bit int, node, sub uint32, i uint, lines *[maxInputs]*counter) int {
 	l := &m.lits
 	stretch := &m.c.stretch
-	l.ask(lines, sub, stretch)
+	refine := &l.refine[l.kind][0]
+	var meant [maxInputs]uint16
+	ask(lines, int(sub), l.n, refine, stretch, &l.b.in, &meant)
 	l.askMatches(node, i, stretch)
 	l.b.choose(l.kind<<8|int(node), l.sel1<<3|int(7-i), l.sel2<<5|min(l.match[0].asked, 15)<<1|min(l.match[1].asked, 1), l.kind)
 	p := l.b.predict()
@@ -157,39 +158,19 @@ func (m *model) codeBit(bit int, node, sub uint32, i uint, lines *[maxContexts]*
 	q = min(max(q, 16), 65520)
 	bit = m.ar.bit(bit, q)
 	m.account(q, bit)
-	target := int32(bit) * 65535
-	a0[0], a0[1] = toward(a0[0], target), toward(a0[1], target)
-	a1[0], a1[1] = toward(a1[0], target), toward(a1[1], target)
+	if bit != 0 {
+		a0[0], a0[1], a1[0], a1[1] = rise(a0[0]), rise(a0[1]), rise(a1[0]), rise(a1[1])
+	} else {
+		a0[0], a0[1], a1[0], a1[1] = fall(a0[0]), fall(a0[1]), fall(a1[0]), fall(a1[1])
+	}
 	l.b.update(bit)
-	l.learn(lines, sub, bit)
+	learn(lines, int(sub), l.n, refine, &meant, bit)
 	for k := range l.match {
 		if p := &l.match[k]; p.asked > 0 {
 			p.learn(l.kind, int(p.byte>>i&1) == bit)
 		}
 	}
 	return bit
-}
-
-// ask puts the opinions of the contexts into the mixer.
-func (l *literals) ask(lines *[maxContexts]*line, sub uint32, stretch *[1 << 12]int16) {
-	refine, in := l.refine[l.kind][:maxContexts], &l.b.in
-	for k, line := range lines[:l.n] {
-		v := line[sub&15]
-		i := v&15<<5 | v>>11
-		l.meant[k] = i
-		in[k] = int32(stretch[refine[k][i]>>4]) & used(v)
-	}
-}
-
-// learn tells the contexts what the bit was. Two of them may share a line, so that counters are others than when asked.
-func (l *literals) learn(lines *[maxContexts]*line, sub uint32, bit int) {
-	refine, target := l.refine[l.kind][:maxContexts], int32(bit)*65535
-	for k, line := range lines[:l.n] {
-		c := &line[sub&15]
-		r := &refine[k][l.meant[k]&(1<<9-1)]
-		*r = toward(*r, target)
-		*c = learnt(*c, bit)
-	}
 }
 
 // askMatches puts the opinions of the matches into the mixer.
@@ -221,9 +202,6 @@ func (p *prediction) learn(kind int, right bool) {
 		p.length = 0
 	}
 }
-
-// toward moves a probability of 1/65536 a little to a target.
-func toward(v uint16, target int32) uint16 { return uint16(int32(v) + (target-int32(v))>>6) }
 
 // changedByte codes the byte that stands for another one of old.
 func (m *model) changedByte(b byte) byte {

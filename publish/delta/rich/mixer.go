@@ -60,9 +60,9 @@ func (b *blend) predict() uint32 {
 func (b *blend) update(bit int) {
 	target := int32(bit) << 16
 	squash := &b.c.squash
-	e0 := (target - int32(squash[b.mid[0]+limit])) * learn >> 10
-	e1 := (target - int32(squash[b.mid[1]+limit])) * learn >> 10
-	e2 := (target - int32(squash[b.mid[2]+limit])) * learn >> 10
+	e0 := (target - int32(squash[b.mid[0]+limit])) * pace >> 10
+	e1 := (target - int32(squash[b.mid[1]+limit])) * pace >> 10
+	e2 := (target - int32(squash[b.mid[2]+limit])) * pace >> 10
 	if max(e0, e1, e2) >= smallError || min(e0, e1, e2) <= -smallError {
 		follow(&b.in, b.chosen[0], b.chosen[1], b.chosen[2], b.n, e0, e1, e2)
 	}
@@ -73,9 +73,9 @@ func (b *blend) update(bit int) {
 	f[2] += (b.mid[2]*err + 1<<15) >> 16
 }
 
-// learn is how fast weights follow; errors below smallError change nothing.
+// pace is how fast weights follow; errors below smallError change nothing.
 const (
-	learn      = 50
+	pace       = 50
 	smallError = 8
 )
 

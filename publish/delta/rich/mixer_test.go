@@ -35,7 +35,7 @@ func TestVectorInstructionsWeighAsGoDoes(t *testing.T) {
 			}
 			var e [layers]int32
 			for k := range e {
-				e[k] = (r.Int32N(2<<16+1) - 1<<16) * learn >> 10
+				e[k] = (r.Int32N(2<<16+1) - 1<<16) * pace >> 10
 			}
 			follow(&in, &w[0], &w[1], &w[2], n, e[0], e[1], e[2])
 			followGo(&in, &w[3], &w[4], &w[5], n, e[0], e[1], e[2])

@@ -28,7 +28,7 @@ func bytesOf(words []uint64) []byte {
 }
 
 // table takes the next n cells of a room. Their bytes together must be a multiple of eight: so all tables are aligned.
-func table[T uint8 | uint16 | uint32 | line](r *room, n int) []T {
+func table[T uint8 | uint16 | uint32 | line | single](r *room, n int) []T {
 	var cell T
 	size := n * int(unsafe.Sizeof(cell))
 	b := r.bytes[r.at:][:size:size]

@@ -1,22 +1,6 @@
 package rich
 
-// counter is an adaptive probability: 12 bits of it and 4 of how often it was used.
-type counter = uint16
-
-const freshCounter = 2048 << 4
-
-// rates are what a counter learns from a decision, in 1/65536, by how often it was used.
-var rates = [16]int32{32768, 21845, 16384, 13107, 10922, 9362, 8192, 7281, 6553, 5957, 5461, 5041, 4681, 4369, 4096, 3640}
-
-// used is a mask: all ones for a counter that was used before, else zero.
-func used(v counter) int32 { return -(int32(v&15+15) >> 4) }
-
-func learnt(v counter, bit int) counter {
-	n := v & 15
-	p := int32(v >> 4)
-	step := (int32(bit)*4095 - p) * rates[n] >> 16
-	return v + counter(step)<<4 + (n-12)>>15 // n is 12 at most
-}
+import "unsafe"
 
 // line holds the counters of half a byte in a context: a check and 15 counters.
 type line [16]counter
@@ -40,6 +24,11 @@ func second(h, first uint32) uint32 {
 	return first&^piece | h>>3&piece
 }
 
+// fetch asks for lines.
+func (l *lines) fetch(at []uint32) {
+	fetchAll(unsafe.Pointer(&l.cells[0]), int(unsafe.Sizeof(line{})), at)
+}
+
 // settle gives the line of a context. When it is neither at its place nor beside it, it is begun.
 func (l *lines) settle(i, h uint32) *line {
 	check := uint16(h>>16) | 1
@@ -59,7 +48,7 @@ func (p *twoLines) beside(i uint32, check uint16) *line {
 	if other[0] == check {
 		return other
 	}
-	if first[0] != 0 && (first[1]&15 > other[1]&15 || other[0] == 0) {
+	if first[0] != 0 && (first[1]&useBits > other[1]&useBits || other[0] == 0) {
 		first = other
 	}
 	*first = line{check, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter, freshCounter,
@@ -69,41 +58,46 @@ func (p *twoLines) beside(i uint32, check uint16) *line {
 
 // singles are checked counters of one decision each.
 type singles struct {
-	cells []uint32 // 16 bits counter, 16 bits check
+	cells []single
 	mask  uint32
 }
 
+type single struct {
+	counter counter
+	check   uint16
+}
+
 func newSingles(r *room, log int) singles {
-	return singles{cells: table[uint32](r, 1<<log), mask: 1<<log - 1}
+	return singles{cells: table[single](r, 1<<log), mask: 1<<log - 1}
 }
 
 // find gives the counters of contexts. All are asked for before any is looked at, so that the processor waits for memory
 // once and not for each.
-func (s *singles) find(h []uint32, found *[maxInputs]*uint32) {
+func (s *singles) find(h []uint32, found *[maxInputs]*counter) {
 	var places [maxInputs]uint32
 	at := places[:len(h)]
 	for k, h := range h {
 		at[k] = h * 0x2c1b3c6d >> 7 & s.mask
 	}
-	fetchCells(s.cells, at)
+	fetchAll(unsafe.Pointer(&s.cells[0]), int(unsafe.Sizeof(single{})), at)
 	for k, i := range at {
 		found[k] = s.settle(i, h[k])
 	}
 }
 
-func (s *singles) settle(i, h uint32) *uint32 {
-	check := h >> 16
-	pair := (*[2]uint32)(s.cells[i&^1:])
+func (s *singles) settle(i, h uint32) *counter {
+	check := uint16(h >> 16)
+	pair := (*[2]single)(s.cells[i&^1:])
 	first, other := &pair[i&1], &pair[i&1^1]
-	if *first>>16 == check {
-		return first
+	if first.check == check {
+		return &first.counter
 	}
-	if *other>>16 == check {
-		return other
+	if other.check == check {
+		return &other.counter
 	}
-	if *first&15 > *other&15 {
+	if first.counter&useBits > other.counter&useBits {
 		first = other
 	}
-	*first = check<<16 | freshCounter
-	return first
+	*first = single{freshCounter, check}
+	return &first.counter
 }
