@@ -29,15 +29,15 @@ type SignIn struct {
 
 // Session is who a browser is signed in as.
 type Session struct {
-	Name    string        `json:"name" doc:"In the audit log"`
-	Member  string        `json:"member,omitempty" doc:"The member; none for a token that is nobody's own"`
-	Role    auth.Role     `json:"role"`
-	Actions []auth.Action `json:"actions" doc:"What the role allows: look, publish releases, change rollouts, manage apps, manage tokens, look after the server"`
-	Apps    []string      `json:"apps" doc:"The apps that it is allowed for; none means all"`
-	Lacks   string        `json:"lacks,omitempty" enum:"second_factor" doc:"What must be set up in the account before anything else is allowed"`
-	Via     string        `json:"via" enum:"token,password,link,sso" doc:"How the browser signed in"`
-	Expires time.Time     `json:"expires" doc:"When the session ends unless it is used before"`
-	Ends    time.Time     `json:"ends" doc:"When it ends in any case"`
+	Name    string    `json:"name" doc:"In the audit log"`
+	Member  string    `json:"member,omitempty" doc:"The member; none for a token that is nobody's own"`
+	Role    auth.Role `json:"role"`
+	Actions []string  `json:"actions" enum:"read,publish,operate,manage,admit,server" doc:"What the role allows"`
+	Apps    []string  `json:"apps" doc:"The apps that it is allowed for; none means all"`
+	Lacks   string    `json:"lacks,omitempty" enum:"second_factor" doc:"What must be set up in the account before anything else is allowed"`
+	Via     string    `json:"via" enum:"token,password,link,sso" doc:"How the browser signed in"`
+	Expires time.Time `json:"expires" doc:"When the session ends unless it is used before"`
+	Ends    time.Time `json:"ends" doc:"When it ends in any case"`
 }
 
 // SessionLink is a code that signs one browser in.
@@ -120,7 +120,10 @@ func (s *Server) signIn(ctx context.Context, in *struct{ Body SignIn }) (*withCo
 }
 
 func describeSession(in auth.SignedIn) Session {
-	out := Session{Name: in.Name, Member: in.Member, Role: in.Role, Actions: append([]auth.Action{}, in.Principal.Actions()...), Apps: append([]string{}, in.Apps.Names()...), Via: in.Via, Expires: in.Expires, Ends: in.Ends}
+	out := Session{Name: in.Name, Member: in.Member, Role: in.Role, Actions: []string{}, Apps: append([]string{}, in.Apps.Names()...), Via: in.Via, Expires: in.Expires, Ends: in.Ends}
+	for _, a := range in.Principal.Actions() {
+		out.Actions = append(out.Actions, a.Word())
+	}
 	if in.Lacks {
 		out.Lacks = "second_factor"
 	}

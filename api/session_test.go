@@ -68,7 +68,7 @@ func TestABrowserSignsInWithATokenAndOut(t *testing.T) {
 	p.want(401, "GET", "/v1/admin/whoami", "")
 	p.want(401, "POST", "/v1/session", `{"token":"slp_wrong"}`, `"code":"unauthorized"`)
 	p.want(422, "POST", "/v1/session", `{"tokens":"x"}`)
-	body := p.want(200, "POST", "/v1/session", `{"token":"`+w.secrets["publisher"]+`"}`, `"name":"publisher"`, `"actions":["look","publish releases","change rollouts"]`, `"apps":[]`, `"via":"token"`)
+	body := p.want(200, "POST", "/v1/session", `{"token":"`+w.secrets["publisher"]+`"}`, `"name":"publisher"`, `"actions":["read","publish","operate"]`, `"apps":[]`, `"via":"token"`)
 	if len(p.jar) != 1 || !p.jar[0].HttpOnly || p.jar[0].SameSite != http.SameSiteStrictMode || p.jar[0].Path != "/" || strings.Contains(body, p.jar[0].Value) {
 		t.Fatalf("cookie %v, body %s", p.jar, body)
 	}

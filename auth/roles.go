@@ -69,6 +69,11 @@ func ParseRole(s string) (Role, error) {
 	return Role(s), nil
 }
 
+// Word is the action's short name, for programs.
+func (a Action) Word() string {
+	return map[Action]string{Read: "read", Publish: "publish", Operate: "operate", Manage: "manage", Admit: "admit", Server: "server"}[a]
+}
+
 // Lesser is the one of two roles that may do less.
 func (r Role) Lesser(other Role) Role {
 	if len(may(other)) < len(may(r)) {
