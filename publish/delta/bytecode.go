@@ -258,6 +258,7 @@ func openUndo(ctx context.Context, in *bufio.Reader, old, carried []slipstream.F
 	if err != nil {
 		return nil, 0, err
 	}
+	bases.Footers = true // every file is compared
 	for _, r := range rewrites {
 		if bases.Has(r.old) {
 			continue

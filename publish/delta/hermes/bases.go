@@ -16,6 +16,10 @@ type Bases struct {
 	olds    map[int]*Old
 	spooled map[int]*Spooled
 	room    *Room // nil: in memory
+
+	// Footers says that the footer of a rewritten file is taken as it is where it is not zero, and not computed. Whoever
+	// compares the hash of the file needs no other proof of it.
+	Footers bool
 }
 
 // NewBases decides where files are kept that have size bytes, old ones and the largest new one together. scratch makes an
@@ -100,15 +104,18 @@ var (
 // Begin takes a file of size bytes whose old file is known. One is taken at a time.
 func (b *Bases) Begin(number int, size int64) Restoring {
 	if o := b.spooled[number]; o != nil {
-		return o.Incoming(size)
+		n := o.Incoming(size)
+		n.whole = b.Footers
+		return n
 	}
-	return &collected{old: b.olds[number], bytes: make([]byte, 0, size)}
+	return &collected{old: b.olds[number], bytes: make([]byte, 0, size), whole: b.Footers}
 }
 
 // collected is a new file in memory.
 type collected struct {
 	old   *Old
 	bytes []byte
+	whole bool // as in Incoming
 }
 
 func (c *collected) Write(p []byte) (int, error) {
@@ -117,7 +124,7 @@ func (c *collected) Write(p []byte) (int, error) {
 }
 
 func (c *collected) Restore(write func([]byte) error) error {
-	b, err := c.old.Restore(c.bytes)
+	b, err := c.old.restore(c.bytes, c.whole)
 	if err != nil {
 		return err
 	}

@@ -81,6 +81,7 @@ func (o *Spooled) ReadAt(p []byte, at int64) (int, error) {
 // Incoming is a rewritten file that is written into a Room. One is written at a time.
 type Incoming struct {
 	old   *Spooled
+	whole bool // a footer that is not zero is taken as it is
 	start int64
 	size  int
 	n     int64
@@ -137,16 +138,22 @@ func (n *Incoming) Restore(write func([]byte) error) error {
 		return err
 	}
 	w.contents()
+	computed, end := !n.whole || !w.hasFooter(), n.size
+	if computed {
+		end = w.footer.at
+	}
 	sum := sha1.New()
-	for at := 0; at < w.footer.at && r.err == nil; {
-		b := w.chunk(at, w.footer.at-at)
-		sum.Write(b)
+	for at := 0; at < end && r.err == nil; {
+		b := w.chunk(at, end-at)
+		if computed {
+			sum.Write(b)
+		}
 		if err := write(b); err != nil {
 			return err
 		}
 		at += len(b)
 	}
-	if r.err != nil {
+	if r.err != nil || !computed {
 		return r.err
 	}
 	return write(sum.Sum(nil))

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 )
@@ -301,5 +302,46 @@ func TestARoomRefusesWhatIsNoBytecode(t *testing.T) {
 	in := o.Incoming(300)
 	if _, err := in.Write(make([]byte, 301)); err == nil {
 		t.Error("more is taken than there was to be")
+	}
+}
+
+// Whoever compares the hash of a file may leave its footer in the rewritten form: then it need not be computed.
+func TestAFooterThatStandsIsNotComputed(t *testing.T) {
+	t.Parallel()
+	old, new := file(t, "one.hbc"), file(t, "two.hbc")
+	rewritten, ok := Rewrite(old, new)
+	if !ok {
+		t.Fatal("it is not rewritten")
+	}
+	footer := len(new) - footerSize
+	standing := slices.Concat(rewritten[:footer], new[footer:])
+	other := bytes.Clone(standing)
+	other[len(other)-1] ^= 1
+	for _, inRoom := range []bool{false, true} {
+		b, err := NewBases(t.Context(), 1<<30, nil)
+		if inRoom {
+			b, err = NewBases(t.Context(), 1<<30, func() (Scratch, error) { return newScratch(t), nil })
+		}
+		if err == nil {
+			err = b.Open(1, bytes.NewReader(old), int64(len(old)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			footers         bool
+			rewritten, want []byte
+		}{{true, rewritten, new}, {true, standing, new}, {true, other, slices.Concat(new[:footer], other[footer:])}, {false, other, new}} {
+			b.Footers = c.footers
+			in := b.Begin(1, int64(len(new)))
+			var got []byte
+			_, err := in.Write(bytes.Clone(c.rewritten))
+			if err == nil {
+				err = in.Restore(func(p []byte) error { got = append(got, p...); return nil })
+			}
+			if err != nil || !bytes.Equal(got, c.want) {
+				t.Errorf("in a room %t, footers %t: other bytes come back (%v)", inRoom, c.footers, err)
+			}
+		}
 	}
 }

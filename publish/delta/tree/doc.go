@@ -21,7 +21,8 @@
 // The hash of a list is SHA-256 over the lines "path NUL mode NUL size NUL sha256 LF", mode "x" for a file that may be
 // run, else "-", sorted by path. The patch makes the operations, followed by the carried contents in their order, of the
 // base: the contents of the old list, one after another. In a pair that is rewritten both have their rewritten form, which
-// is as long, in the base and among the carried contents.
+// is as long, in the base and among the carried contents; there its last 20 bytes, a hash, may be those of the file: when
+// they are not all zero.
 //
 // Operations walk over the old list and write the new one. Each is a uvarint n·8 + operation and what it needs:
 //
