@@ -37,6 +37,9 @@ func NewBases(ctx context.Context, size int64, scratch func() (Scratch, error)) 
 	return b, nil
 }
 
+// InMemory tells whether files are held in memory.
+func (b *Bases) InMemory() bool { return b.room == nil }
+
 // Open reads the old file of a number. It is ErrUnknown when it is no bytecode that is known.
 func (b *Bases) Open(number int, content io.ReaderAt, size int64) error {
 	if size > MaxFile {

@@ -61,12 +61,23 @@ type coder struct {
 func (w *rewriter) instructions() {
 	c := &coder{cases: w.size}
 	q := w.quick()
+	if w.room == nil && !w.version.recent { // there no instruction changes what lies in another function
+		all := make([]body, 0, w.functions)
+		w.bodies(func(s body) { all = append(all, s) })
+		w.inLanes(c, q, all)
+		return
+	}
 	w.bodies(func(s body) {
-		if !w.version.recent { // there functions are numbered in the order in which they are made
-			c.last[functionID] = s.function
-		}
+		w.begin(c, s)
 		w.body(c, q, s)
 	})
+}
+
+// begin begins a function.
+func (w *rewriter) begin(c *coder, s body) {
+	if !w.version.recent { // there functions are numbered in the order in which they are made
+		c.last[functionID] = s.function
+	}
 }
 
 // quick is what passes most instructions without a look at their operands.
@@ -115,37 +126,41 @@ func (w *rewriter) pass(c *coder, q *quick, b []byte) int {
 	i := 0
 	for i < len(b) {
 		p := q.passes[b[i]]
-		k, next := i+p.operand(), i+p.length()
-		if next > len(b) {
+		next := i + p.length()
+		if next > len(b) || p.kind() != passPlain && !w.quickly(c, q, b[i:next], p) {
 			break
-		}
-		switch p.kind() {
-		case passString1:
-			b[k] = q.short[b[k]]
-		case passString2:
-			v := int(b[k]) | int(b[k+1])<<8
-			if v < len(q.long) {
-				binary.LittleEndian.PutUint16(b[k:], uint16(q.long[v]))
-			} else if q.long == nil {
-				return i
-			}
-		case passFunction:
-			v := uint32(b[k]) | uint32(b[k+1])<<8
-			last := c.last[functionID]
-			if w.undo {
-				v = (v + last) & 0xffff
-				c.last[functionID] = v
-			} else {
-				c.last[functionID] = v
-				v -= last
-			}
-			binary.LittleEndian.PutUint16(b[k:], uint16(v))
-		case passNever:
-			return i
 		}
 		i = next
 	}
 	return i
+}
+
+// quickly rewrites an instruction that is not plain, or gives false when it takes more care.
+func (w *rewriter) quickly(c *coder, q *quick, b []byte, p pass) bool {
+	b = b[p.operand():]
+	switch p.kind() {
+	case passString1:
+		b[0] = q.short[b[0]]
+	case passString2:
+		if v := int(binary.LittleEndian.Uint16(b)); v < len(q.long) {
+			binary.LittleEndian.PutUint16(b, uint16(q.long[v]))
+		} else if q.long == nil {
+			return false
+		}
+	case passFunction:
+		v, last := uint32(binary.LittleEndian.Uint16(b)), c.last[functionID]
+		if w.undo {
+			v = (v + last) & 0xffff
+			c.last[functionID] = v
+		} else {
+			c.last[functionID] = v
+			v -= last
+		}
+		binary.LittleEndian.PutUint16(b, uint16(v))
+	default:
+		return false
+	}
+	return true
 }
 
 // instruction rewrites the one at a place, and gives where the instructions of the function end.

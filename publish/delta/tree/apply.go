@@ -48,6 +48,8 @@ type Limits struct {
 	// Scratch makes an empty file beside the result, for bytecode that is more than 4 MiB; nil: all is held in memory. The
 	// caller removes it. It takes the old files that were rewritten and a new one, and usually less than the same for lists.
 	Scratch func() (hermes.Scratch, error)
+	// Holds is told how many bytes of bytecode, old files and a new one, are about to be held in memory; it may be nil.
+	Holds func(size int64)
 }
 
 // Apply reads a patch file from r and gives sink the files that it makes of old. base gives random access to the content

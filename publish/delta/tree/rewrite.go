@@ -224,6 +224,9 @@ func (t Tree) rewrittenBase(ctx context.Context, base io.ReaderAt, chosen []int,
 	if err != nil {
 		return nil, nil, err
 	}
+	if l.Holds != nil && bases.InMemory() {
+		l.Holds(size)
+	}
 	bases.Footers = true // the whole file is compared
 	starts := startsOf(t.Files, chosen)
 	o := &overlay{ReaderAt: base}
