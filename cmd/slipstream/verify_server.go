@@ -197,6 +197,9 @@ func (v *verifier) serverContainer(ctx context.Context, base string, m *slipstre
 	contents := &served{verifier: v, ctx: ctx, base: base, known: map[slipstream.Digest][]byte{}}
 	limits := delta.ApplyLimits{Memory: memory, Decisions: delta.DecisionsOf(c.Codec)}
 	if err := delta.ApplyDelta(ctx, body, old, m, contents.open, discard{}, limits); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		v.refuse(what, err)
 		return nil
 	}

@@ -178,8 +178,9 @@ export class Downloads {
     }
     const bySize = (a: Container, b: Container) => a.size - b.size;
     full.sort(bySize);
-    // A container that brings more than the full one is no help.
-    const near = from.sort(bySize).slice(0, maxCandidates).filter((k) => full.length === 0 || k.size < full[0].size);
+    // What was damaged under one codec's name is not asked for under another's; one that brings more than the full one is no help.
+    const different = from.sort(bySize).filter((k, i) => from.findIndex((other) => other.sha256 === k.sha256) === i);
+    const near = different.slice(0, maxCandidates).filter((k) => full.length === 0 || k.size < full[0].size);
     return near.concat(full.slice(0, 1));
   }
 

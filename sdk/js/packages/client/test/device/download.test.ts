@@ -61,6 +61,14 @@ test("when one way fails the next is taken", async () => {
   assert.equal(world.log.filter((l) => l.includes("is of no use")).length, 3);
 });
 
+test("what was damaged under one codec's name is not asked for under another's", async () => {
+  const { world, before, after } = await goldenWorld(), from = before.ref.digest, changed = golden("changed");
+  const nonsense = new Uint8Array(60).fill(7);
+  world.shop.containers(after.ref.digest, [{ from, codec: "changed/1", bytes: nonsense }, { from, codec: "changed/1", bytes: nonsense }, { from, codec: "changed/1", bytes: changed }]);
+  assert.equal((await world.run(world.obtain(after, before))).codec, "changed/1");
+  assert.deepEqual(world.objects, [`containers/${sha256(nonsense)}`, `containers/${sha256(changed)}`]);
+});
+
 test("a release that is there costs nothing; a damaged one comes again", async () => {
   const { world, before } = await goldenWorld();
   assert.equal((await world.run(world.obtain(before))).codec, "");

@@ -6,6 +6,7 @@ import { fromBase64, toBase64 } from "../../src/hosts/base64.js";
 import { MemoryDisk, type Cut } from "../../src/hosts/miniprogram/disk.js";
 import { memoryPlatform } from "../../src/hosts/miniprogram/memory.js";
 import { UserDirectory } from "../../src/hosts/miniprogram/drive.js";
+import { reactNativeHost } from "../../src/hosts/react-native/index.js";
 import { blobUtilDrive, expoAsyncDrive, expoDrive, rnfsDrive } from "../../src/hosts/react-native/drives.js";
 import { contract } from "./contract.js";
 import { blobUtil, expo, expoAsync, rnfs } from "./standins.js";
@@ -82,6 +83,20 @@ for (const [name, make] of Object.entries(drives)) {
     });
   });
 }
+
+test("a file library that copies the whole file to go on at its end is asked less often the longer the file", async () => {
+  const disk = new MemoryDisk(), fs = expoAsync(disk, true), { writeAsStringAsync } = fs;
+  disk.folders.add("data");
+  let written = 0;
+  fs.writeAsStringAsync = (uri, data, o) => ((written += data.length * 3 / 4), writeAsStringAsync(uri, data, o));
+  const host = await reactNativeHost({ drive: expoAsyncDrive(fs, "file:///data"), location: "file:///data", random: (n) => new Uint8Array(n),
+    environment: { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout as never, fetch: (() => undefined) as never } });
+  const sink = await host.files.create("big"), piece = new Uint8Array(256 << 10), size = 8 << 20;
+  for (let at = 0; at < size; at += piece.length) await sink.write(piece);
+  await sink.close();
+  assert.equal(await host.files.size("big"), size);
+  assert.ok(written < 6 * size, `${written / size} times the file is written`);
+});
 
 const put = async (files: Files, path: string, bytes: number[]) => {
   const sink = await files.create(path);

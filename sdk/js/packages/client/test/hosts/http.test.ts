@@ -89,6 +89,24 @@ test("requests of every host", async (t) => {
   }
 });
 
+test("a mini-program's platform that throws at what it is asked beside a request harms none", async () => {
+  const ask = { method: "GET" as const, limit: 1 << 20, timeout: 50, url: "http://x/" };
+  const stuck = Object.assign(platform(), { request: () => ({ abort: () => { throw new Error("abort:fail no such task"); } }) });
+  await assert.rejects((await miniProgramHost({ api: stuck as never, crypto: native })).http.request(ask), /nothing whole came within 50 ms/);
+
+  const promising = platform(), fs = promising.getFileSystemManager(), stat = fs.stat.bind(fs);
+  const files = Object.assign(fs, {
+    stat: (o: { path: string; success(r: unknown): void }) => (o.path === "tmp" ? o.success({ stats: { size: 3, isDirectory: () => false } }) : stat(o as never)),
+    readFile: (o: { success(r: unknown): void }) => o.success({ data: Uint8Array.of(1, 2, 3).buffer }),
+    unlink: (o: { fail?(f: unknown): void }) => (o.fail ? o.fail({ errMsg: "unlink:fail permission denied" }) : Promise.reject(new Error("unlink:fail permission denied"))),
+  });
+  Object.assign(promising, { getFileSystemManager: () => files, downloadFile: (o: { success(r: unknown): void }) => void o.success({ tempFilePath: "tmp", statusCode: 200 }) });
+  const got: number[] = [];
+  await (await miniProgramHost({ api: promising as never, crypto: native })).http.request({ ...ask, onBytes: (b) => void got.push(...b) });
+  assert.deepEqual(got, [1, 2, 3]);
+  await new Promise((done) => setTimeout(done, 20)); // an unhandled rejection would end the test
+});
+
 test("a host says by name what it lacks", async () => {
   const lacks = async (host: Promise<{ lacks: readonly { capability: string }[] }>) => (await host).lacks.map((l) => l.capability);
   const missing = (name: string) => (e: unknown) => e instanceof MissingCapability && e.capability === name && e.message.includes(name);

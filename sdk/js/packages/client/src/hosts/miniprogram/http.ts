@@ -13,8 +13,8 @@ export function platformHttp(api: MiniProgramApi, fs: FileSystemManager, dialect
       ended.catch(() => undefined);
       const stop = (why: string) => {
         stopped = why;
-        task?.abort();
         end(new Error(`${q.method} ${q.url}: ${why}`));
+        abort(task);
       };
       const cancel = clock.after(q.timeout, () => stop(`nothing whole came within ${q.timeout} ms`));
       const aborted = () => stop("given up");
@@ -22,7 +22,7 @@ export function platformHttp(api: MiniProgramApi, fs: FileSystemManager, dialect
       q.signal?.addEventListener("abort", aborted);
       const started = (t: Task | undefined) => {
         task = t;
-        if (stopped) t?.abort();
+        if (stopped) abort(t);
       };
       try {
         const large = q.onBytes && q.method === "GET" && api.downloadFile;
@@ -33,6 +33,15 @@ export function platformHttp(api: MiniProgramApi, fs: FileSystemManager, dialect
       }
     },
   };
+}
+
+/** Some platforms throw where there is nothing to end any more. */
+function abort(task: Task | undefined): void {
+  try {
+    task?.abort();
+  } catch (e) {
+    // The request is over for us either way.
+  }
 }
 
 const explain = (q: HttpRequest) => (said: string) => new Error(`${q.method} ${q.url}: ${said}`);
@@ -93,7 +102,8 @@ async function download(api: MiniProgramApi, fs: FileSystemManager, dialect: Dia
       at += length;
     }
   } finally {
-    fs.unlink({ filePath });
+    // Without callbacks some platforms give a promise; the platform tidies its temporary files itself too.
+    call((c) => fs.unlink({ filePath, ...c }), explain(q)).catch(() => undefined);
   }
   return { status, headers, body: new Uint8Array(0) };
 }

@@ -158,6 +158,7 @@ export function expoAsyncDrive(fs: ExpoAsync, base: string): Drive {
   };
   const drive: Drive = {
     piece: PIECE, movesFolders: true,
+    get copies() { return appends === false; },
     async read(path, offset, length) {
       return fromBase64(await said(path, fs.readAsStringAsync(at(path), { encoding: "base64", ...(length === undefined ? {} : { position: offset ?? 0, length }) })));
     },

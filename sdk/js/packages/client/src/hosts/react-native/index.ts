@@ -81,6 +81,7 @@ function below(drive: Drive, directory: string): Drive {
   const at = (path: string) => (path === "" ? directory : directory + "/" + path);
   return {
     piece: drive.piece, movesFolders: drive.movesFolders,
+    get copies() { return drive.copies; },
     read: (path, offset, length) => drive.read(at(path), offset, length),
     write: (path, bytes, append) => drive.write(at(path), bytes, append),
     move: (from, to) => drive.move(at(from), at(to)),
