@@ -37,7 +37,7 @@ func deviceDeltaCommands() []listed {
 // commands_full.go makes them; it and all that only they need carry the constraint `!device`.
 func fullNames() []string {
 	return []string{
-		"alert", "app", "audit", "backup", "build", "channel", "codepush", "console", "demo", "demo-program", "device", "doctor", "explain", "export", "floor", "gc",
+		"alert", "app", "audit", "backup", "build", "capgo", "channel", "codepush", "console", "demo", "demo-program", "device", "doctor", "explain", "export", "floor", "gc",
 		"import", "key", "lab", "lab-client", "login", "member", "migrate", "openapi", "promote", "protocol", "publish", "release", "report", "restore",
 		"rollback", "rollout", "serve", "simulate", "status", "token", "withdraw",
 	}

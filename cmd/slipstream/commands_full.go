@@ -16,6 +16,7 @@ func fullCommands() []listed {
 		{"audit", newAuditCommand},
 		{"backup", newBackupCommand},
 		{"build", newBuildCommand},
+		{"capgo", newCapgoCommand},
 		{"channel", newChannelCommand},
 		{"codepush", newCodepushCommand},
 		{"console", newConsoleCommand},

@@ -16,7 +16,7 @@ var groups = []struct {
 	{"Who gets what:", []string{"status", "rollout", "promote", "rollback", "withdraw", "floor", "explain"}},
 	{"What happens out there:", []string{"device", "report", "alert", "audit"}},
 	{"On a device:", []string{"run", "check", "fetch", "confirm"}},
-	{"Other systems' clients:", []string{"protocol", "codepush", "easyclick", "patch", "import"}},
+	{"Other systems' clients:", []string{"protocol", "capgo", "codepush", "easyclick", "patch", "import"}},
 	{"Running a server:", []string{"token", "backup", "restore", "migrate", "gc"}},
 	{"Trying it out and proving it:", []string{"simulate", "lab", "openapi", "version", "help", "completion"}},
 }

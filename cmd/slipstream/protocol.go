@@ -32,10 +32,12 @@ going back without a network) hold for such clients only as far as they do it th
 
 func newProtocolEnable(t *tool) *cobra.Command {
 	var app, options string
+	var said capgoOptions
 	c := &cobra.Command{
 		Use: "enable NAME", Short: "Switch a protocol on for an app, or change its options", Args: exactly(1, "one protocol"),
 		Example: `  slipstream protocol enable easyclick --app shop
-  slipstream protocol enable easyclick --app shop --options '{"package":"scripts"}'`,
+  slipstream protocol enable easyclick --app shop --options '{"package":"scripts"}'
+  slipstream protocol enable capgo --app shop --app-id com.example.shop --public-key .capgo_key_v2.pub`,
 		RunE: func(c *cobra.Command, args []string) error {
 			app, err := t.defaultApp(app)
 			if err != nil {
@@ -46,6 +48,9 @@ func newProtocolEnable(t *tool) *cobra.Command {
 				if raw = json.RawMessage(options); !json.Valid(raw) {
 					return slipstream.Hint(fmt.Errorf("options %q are no JSON", options), `they look like '{"package":"main"}'`)
 				}
+			}
+			if raw, err = said.into(args[0], raw); err != nil {
+				return err
 			}
 			server, err := t.client()
 			if err != nil {
@@ -66,6 +71,8 @@ func newProtocolEnable(t *tool) *cobra.Command {
 	}
 	c.Flags().StringVar(&app, "app", "", "app (default: the only app known here)")
 	c.Flags().StringVar(&options, "options", "", "JSON object of the protocol's own options")
+	c.Flags().StringVar(&said.appID, "app-id", "", "capgo: id of the app, as capacitor.config has it")
+	c.Flags().StringVar(&said.publicKey, "public-key", "", "capgo: file of the public key that the app has embedded")
 	t.serverFlags(c)
 	return c
 }

@@ -105,6 +105,9 @@ func (t *tool) publish(ctx context.Context, f *publishFlags, req publish.Request
 	if err := signCodepush(&req, tree, f.codepushKey); err != nil {
 		return err
 	}
+	if err := signCapgo(&req, tree, f.capgoKey); err != nil {
+		return err
+	}
 	plan, err := publish.Prepare(ctx, server, tree, req, time.Now())
 	if err != nil {
 		return err

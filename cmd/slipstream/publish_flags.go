@@ -33,6 +33,7 @@ type publishFlags struct {
 	partialOut, manifest, root                                 string
 	easyclick                                                  string // folder of an EasyClick project
 	codepushKey                                                string // private key file for CodePush clients
+	capgoKey                                                   string // the same for Capgo clients
 	plan                                                       planFlags
 	minSeq                                                     int64
 	capacity                                                   int64
@@ -68,6 +69,7 @@ func (f *publishFlags) define(c *cobra.Command) {
 	fs.IntVar(&f.apply.Timeout, "timeout", 0, "seconds that a blocking update may take")
 	fs.StringVar(&f.easyclick, "easyclick-project", "", "folder of the EasyClick project: its update.json must name this very version")
 	fs.StringVar(&f.codepushKey, "codepush-key", "", "private RSA key file (PEM): sign the release for CodePush clients too")
+	fs.StringVar(&f.capgoKey, "capgo-private-key", "", "private RSA key file (PEM): sign the release for Capgo clients too")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "show what would change and write nothing")
 	fs.BoolVar(&f.embedded, "embedded", false, "the release ships inside the app binary only: it is known, never offered")
 	fs.BoolVar(&f.noRollout, "no-rollout", false, "publish without offering it on a channel")

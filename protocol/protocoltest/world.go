@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	mrand "math/rand/v2"
 	"net/http"
@@ -149,6 +150,7 @@ type Release struct {
 	Version, Package, Platform, Entry string
 	Runtime                           slipstream.Runtime
 	Files                             map[string]string
+	Meta                              map[string]json.RawMessage
 	Offer                             *rollout.Offer
 }
 
@@ -165,7 +167,7 @@ func (w *World) Publish(r Release) slipstream.Digest {
 	}))
 	w.seq++
 	m := &slipstream.Manifest{App: "shop", Package: first(r.Package, slipstream.DefaultPackage), Platform: first(r.Platform, slipstream.PlatformAny),
-		Runtime: r.Runtime, Seq: w.seq, Version: r.Version, Entry: r.Entry, Created: slipstream.At(w.Now)}
+		Runtime: r.Runtime, Seq: w.seq, Version: r.Version, Entry: r.Entry, Created: slipstream.At(w.Now), Meta: r.Meta}
 	if m.Runtime == (slipstream.Runtime{}) {
 		m.Runtime = slipstream.AnyRuntime()
 	}
