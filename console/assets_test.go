@@ -31,6 +31,24 @@ func modules(t *testing.T) map[string]string {
 	return out
 }
 
+// language joins the catalogues of a language: i18n/en.js and those of parts of the console beside it, i18n/en.PART.js.
+func language(t *testing.T, all map[string]string, code string) map[string]any {
+	t.Helper()
+	out := map[string]any{}
+	for name, source := range all {
+		if !strings.HasPrefix(name, "i18n/"+code+".") {
+			continue
+		}
+		for key, text := range catalogue(t, source) {
+			if out[key] != nil {
+				t.Errorf("%s stands in several catalogues of %s", key, code)
+			}
+			out[key] = text
+		}
+	}
+	return out
+}
+
 // A catalogue is a JSON object that is exported; a text with forms by number is an object of them.
 func catalogue(t *testing.T, source string) map[string]any {
 	t.Helper()
@@ -63,7 +81,7 @@ var (
 func TestBothLanguagesSayTheSame(t *testing.T) {
 	t.Parallel()
 	all := modules(t)
-	en, zh := catalogue(t, all["i18n/en.js"]), catalogue(t, all["i18n/zh.js"])
+	en, zh := language(t, all, "en"), language(t, all, "zh")
 	for key := range zh {
 		if en[key] == nil {
 			t.Errorf("%s is in zh alone", key)

@@ -1,9 +1,12 @@
 // Words, numbers and times in the language of who looks.
 import { keep, store, stored } from "./keep.js";
-import en from "./i18n/en.js";
-import zh from "./i18n/zh.js";
+import enFrame from "./i18n/en.js";
+import enOperations from "./i18n/en.operations.js";
+import zhFrame from "./i18n/zh.js";
+import zhOperations from "./i18n/zh.operations.js";
 
-const catalogues = { en, zh };
+const en = { ...enFrame, ...enOperations };
+const catalogues = { en, zh: { ...zhFrame, ...zhOperations } };
 const locales = { en: "en", zh: "zh-CN" };
 
 function preferred() {

@@ -1,14 +1,19 @@
 // All pages there are, and how one comes to them. The first path that fits is shown.
 import { App } from "./pages/app.js";
+import { ChannelPage, Channels } from "./pages/channel.js";
 import { Overview } from "./pages/overview.js";
 import { Protocols } from "./pages/protocols.js";
 import { Release } from "./pages/release.js";
 import { Releases } from "./pages/releases.js";
+import { RolloutPage } from "./pages/rollout.js";
 
 // path names its parts; page is drawn with them.
 export const pages = [
   { path: "/", page: Overview },
   { path: "/apps/:app", page: App },
+  { path: "/apps/:app/channels", page: Channels },
+  { path: "/apps/:app/channels/:channel", page: ChannelPage },
+  { path: "/apps/:app/channels/:channel/rollouts/:rollout", page: RolloutPage },
   { path: "/apps/:app/releases", page: Releases },
   { path: "/apps/:app/releases/:release", page: Release },
   { path: "/apps/:app/protocols", page: Protocols },
@@ -17,7 +22,8 @@ export const pages = [
 // appSections are the entries below the app in the sidebar: path is behind /apps/{app}. needs is the right that one must
 // have for it to be offered.
 export const appSections = [
-  { path: "", icon: "app", title: "nav.channels" },
+  { path: "", icon: "app", title: "nav.app" },
+  { path: "/channels", icon: "rollouts", title: "nav.channels" },
   { path: "/releases", icon: "releases", title: "nav.releases" },
   { path: "/protocols", icon: "protocols", title: "nav.protocols" },
 ];

@@ -63,20 +63,21 @@ export function Warnings({ of }) {
 export function ChannelRow({ app, channel }) {
   const packages = channel.packages.filter((p) => p.rollouts.length > 0);
   return html`<div class="channel">
-    <div class="channel-head"><h3>${channel.name}</h3>${channel.expires && new Date(channel.expires) < new Date() && html`<${Badge} tone="bad">${t("channel.expired")}<//>`}</div>
+    <div class="channel-head"><h3><a href=${href(to`/apps/${app}/channels/${channel.name}`)}>${channel.name}</a></h3>${channel.expires && new Date(channel.expires) < new Date() && html`<${Badge} tone="bad">${t("channel.expired")}<//>`}</div>
     ${packages.length === 0 && html`<p class="muted">${t("channel.empty")}</p>`}
-    ${packages.flatMap((p) => p.rollouts.map((r) => html`<${InForce} key=${r.id} app=${app} name=${p.name} rollout=${r} />`))}
+    ${packages.flatMap((p) => p.rollouts.map((r) => html`<${InForce} key=${r.id} app=${app} channel=${channel.name} name=${p.name} rollout=${r} />`))}
   </div>`;
 }
 
-function InForce({ app, name, rollout: r }) {
+function InForce({ app, channel, name, rollout: r }) {
   const part = (r.to - r.from) / 10000;
+  const page = href(to`/apps/${app}/channels/${channel}/rollouts/${r.id}`);
   return html`<div class="force">
     <div class="force-release"><a class="cell-main" href=${href(to`/apps/${app}/releases/${r.manifest}`)}>${name} ${r.version}</a>
       <span class="cell-sub">${t("release.seqOn", { seq: String(r.seq), platform: r.platform })} · <${Time} at=${r.created} /></span></div>
-    <div class="force-share"><span class="small">${share(r.to - r.from)}</span><${Bar} part=${part} label=${t("rollout.share")} tone=${r.hold === "halted" ? "bad" : r.hold ? "warn" : ""} /></div>
+    <a class="force-share" href=${page}><span class="small">${share(r.to - r.from)}</span><${Bar} part=${part} label=${t("rollout.share")} tone=${r.hold === "halted" ? "bad" : r.hold ? "warn" : ""} /></a>
     <${Counts} devices=${r.devices} />
-    <div class="force-state"><${RolloutState} rollout=${r} /></div>
+    <a class="force-state" href=${page}><${RolloutState} rollout=${r} /></a>
   </div>`;
 }
 
