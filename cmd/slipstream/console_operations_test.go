@@ -1,0 +1,141 @@
+//go:build !device
+
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// press clicks the button that bears a text, in the open dialog when there is one.
+func (b *browser) press(text string) {
+	b.Helper()
+	find := fmt.Sprintf(`[...(document.querySelector("dialog[open]") ?? document).querySelectorAll("button:not(:disabled)")].find((x) => x.textContent.trim() === %q)`, text)
+	b.until("!!" + find)
+	b.eval(find + ".click()")
+}
+
+// enter types into a field and tells the page so.
+func (b *browser) enter(selector, text string) {
+	b.Helper()
+	b.until(fmt.Sprintf("!!document.querySelector(%q)", selector))
+	b.eval(fmt.Sprintf(`(() => { const i = document.querySelector(%q); i.value = %q; for (const e of ["input", "change"]) i.dispatchEvent(new Event(e, { bubbles: true })); })()`, selector, text))
+}
+
+// closed waits until no dialog is open.
+func (b *browser) closed() {
+	b.Helper()
+	b.until(`!document.querySelector("dialog[open]")`)
+}
+
+// operated is a shop with three releases and some hundred simulated devices. The third fails on half of them, and the
+// guard looks every second.
+func operated(t *testing.T) (*shopper, *runningServer, *browser) {
+	t.Helper()
+	shop := &shopper{T: t, tool: testTool(t), dir: t.TempDir()}
+	s := startTestServer(t, shop.tool, serveFlags{data: shop.dir + "/data", proxies: "127.0.0.1,::1", log: "error", guardEvery: "500ms"})
+	b := openBrowser(t, s.URL())
+	shop.run("app", "create", "shop", "--display", "Corner Shop")
+	shop.publish("1.0.0")
+	shop.publish("1.1.0", "--share", "20%", "--notes", "Faster basket")
+	b.open("/console/")
+	b.signIn(s.Token())
+	b.shows("Overview")
+	return shop, s, b
+}
+
+func (s *shopper) simulate(devices int, seed string, flags ...string) {
+	s.Helper()
+	s.run(append([]string{"simulate", "--app", "shop", "--devices", fmt.Sprint(devices), "--settle", "--duration", "20s", "--arrive", "1s", "--poll", "1s",
+		"--restart", "200ms", "--confirm-after", "200ms", "--networks", "40", "--seed", seed}, flags...)...)
+}
+
+func TestOperatorsSteerARolloutInTheConsole(t *testing.T) {
+	shop, _, b := operated(t)
+	shop.simulate(200, "1", "--versions", "1.0.0=100%")
+
+	b.open("/console/apps/shop/channels")
+	b.shows("production", "1.1.0", "20%", "1.0.0", "State expires", "No rollout means it")
+	b.eval(`[...document.querySelectorAll(".walk a")].find((a) => a.textContent === "1.1.0").click()`)
+	b.shows("main 1.1.0", "On the devices", "Share of devices that failed", "Evidence against the release", "Arms compared")
+
+	// The share: what it will do is said before it is done.
+	b.enter("input[name=share]", "60")
+	b.shows("About 80 devices more (40% of all).")
+	b.click("button[name=set-share]")
+	b.shows("1.1.0 goes from 20% to 60% of the devices.")
+	b.press("Set to 60%")
+	b.closed()
+	b.shows("It goes to 60% now.")
+
+	// What the command does appears by itself; a dialog that was opened before it does nothing.
+	b.press("Pause")
+	b.shows("No new device takes it.")
+	shop.run("rollout", "share", "1.1.0", "70%", "--app", "shop")
+	b.eval(`document.querySelector("dialog[open] .dialog-foot .primary").click()`)
+	b.shows("It has changed meanwhile.", "The share went from 60% to 70%.")
+	b.press("Cancel")
+	b.shows("It goes to 70% now.")
+	b.press("Pause")
+	b.press("Pause")
+	b.closed()
+	b.shows("Paused.")
+	b.press("Resume")
+	b.press("Resume")
+	b.closed()
+
+	b.press("Withdraw")
+	b.shows("must leave it at")
+	b.enter("dialog input[name=reason]", "basket loses items")
+	b.press("Withdraw")
+	b.closed()
+	b.shows("Devices leave this release at their next check.", "basket loses items")
+	if out := shop.run("channel", "show", "production", "--app", "shop"); !strings.Contains(out, "basket loses items") {
+		t.Errorf("the channel does not know of the withdrawal:\n%s", out)
+	}
+	b.quiet()
+}
+
+func TestAHaltByTheGuardAppearsInTheConsole(t *testing.T) {
+	shop, _, b := operated(t)
+	shop.publish("1.2.0", "--share", "50%", "--control", "20%")
+	b.open("/console/apps/shop/channels/production")
+	b.shows("1.2.0")
+	b.eval(`[...document.querySelectorAll(".walk a")].find((a) => a.textContent === "1.2.0").click()`)
+	b.shows("main 1.2.0", "The guard has not looked yet")
+	shop.simulate(200, "2", "--versions", "1.0.0=100%", "--crash-rate", "1.2.0=60%")
+	b.shows("The guard has halted this rollout.", "halted", "100 is enough to halt")
+	b.until(`document.querySelectorAll("#guard svg").length === 2`)
+	b.shows("Crashed")
+
+	// It was a person's word to go on; nobody is offered more than a halt allows.
+	if got := b.eval(`!!document.querySelector("input[name=share]")`); got != "false" {
+		t.Error("a halted rollout may be given a share")
+	}
+	b.press("Resume")
+	b.shows("although the guard found harm")
+	b.press("Cancel")
+	b.closed()
+	b.quiet()
+}
+
+func TestAViewerIsOfferedNothingToDo(t *testing.T) {
+	shop, s, b := operated(t)
+	token := strings.TrimSpace(shop.run("token", "create", "guest", "--role", "viewer"))
+	secret := token[strings.Index(token, "slp_"):]
+	secret, _, _ = strings.Cut(secret, "\n")
+	b.eval(`sessionStorage.clear()`)
+	b.open("/console/apps/shop/channels/production")
+	b.signIn(strings.TrimSpace(secret))
+	b.shows("State expires", "1.1.0")
+	time.Sleep(100 * time.Millisecond)
+	for _, verb := range []string{"Offer", "Roll back", "Set a floor", "Promote", "Freeze plans"} {
+		if b.eval(fmt.Sprintf(`[...document.querySelectorAll("button")].some((x) => x.textContent === %q)`, verb)) == "true" {
+			t.Errorf("a viewer is offered %s", verb)
+		}
+	}
+	_ = s
+	b.quiet()
+}
