@@ -191,6 +191,7 @@ export class Network {
       });
     } catch (e) {
       if (own) throw own.error;
+      if (e instanceof Refusal && e.reason === "too_large") throw e; // the host saw it before it was here
       throw new Refusal("network", "request", messageOf(e), e);
     } finally {
       over = true;

@@ -1,5 +1,6 @@
 // HTTP over fetch, as browsers and React Native have it.
 import type { Http, HttpResponse } from "../host.js";
+import { Refusal } from "../words/reasons.js";
 
 interface Reader {
   read(): Promise<{ done: boolean; value?: Uint8Array }>;
@@ -12,6 +13,9 @@ export interface FetchResponse {
   headers: { forEach(each: (value: string, name: string) => void): void };
   body?: { getReader(): Reader } | null;
   arrayBuffer(): Promise<ArrayBuffer>;
+  /** Both are there where the platform keeps a whole body outside the engine, as React Native does. */
+  clone?(): FetchResponse;
+  blob?(): Promise<{ size: number }>;
 }
 
 export type Fetch = (url: string, init: Record<string, unknown>) => Promise<FetchResponse>;
@@ -53,6 +57,14 @@ export function fetchHttp(fetch: Fetch, timers: { setTimeout(then: () => void, m
   };
 }
 
+/** Size of a body that comes whole, as far as it can be told before it is in the engine's memory; else 0. */
+async function sizeOf(answer: FetchResponse, headers: Record<string, string>): Promise<number> {
+  const said = headers["content-length"] ?? "", coding = headers["content-encoding"] ?? "identity";
+  if (/^\d{1,15}$/.test(said) && coding === "identity") return Number(said);
+  const copy = answer.clone?.();
+  return copy?.blob ? (await copy.blob()).size : 0;
+}
+
 async function take(fetch: Fetch, q: Parameters<Http["request"]>[0], signal: unknown): Promise<HttpResponse> {
   const init: Record<string, unknown> = { method: q.method, headers: q.headers ?? {}, cache: "no-store", credentials: "omit", redirect: "follow" };
   if (q.body) init.body = q.body;
@@ -79,6 +91,9 @@ async function take(fetch: Fetch, q: Parameters<Http["request"]>[0], signal: unk
       if (value) await give(value);
     }
     if (size >= q.limit) await reader.cancel();
+  } else if ((await sizeOf(answer, headers)) > q.limit) {
+    // Nothing of it is taken into the engine: what is longer than its limit is refused anyway, and the page of an error is not read.
+    if (answer.status >= 200 && answer.status < 300) throw new Refusal("too_large", q.url, `more than ${q.limit} bytes`);
   } else {
     await give(new Uint8Array(await answer.arrayBuffer()));
   }

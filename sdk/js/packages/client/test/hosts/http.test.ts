@@ -10,8 +10,10 @@ import { MissingCapability } from "../../src/hosts/lacks.js";
 import { miniProgramHost } from "../../src/hosts/miniprogram/index.js";
 import { memoryPlatform, MemoryDisk, STORAGE_LIMIT } from "../../src/hosts/miniprogram/memory.js";
 import { nodeHost } from "../../src/hosts/node/index.js";
+import { Network } from "../../src/device/transport.js";
 import { reactNativeHost, rnfsDrive } from "../../src/hosts/react-native/index.js";
 import { webHost, type Browser } from "../../src/hosts/web/index.js";
+import { reasonOf } from "../../src/words/reasons.js";
 import { rnfs } from "./standins.js";
 
 const big = randomBytes(700_000);
@@ -76,7 +78,9 @@ test("requests of every host", async (t) => {
       const own = new Error("not that one");
       await assert.rejects(http.request({ ...ask, url: base + "/big", onHead: () => Promise.reject(own), onBytes: () => assert.fail("no byte is wanted") }), own);
       await assert.rejects(http.request({ ...ask, url: base + "/big", onBytes: () => Promise.reject(own) }), own);
-      assert.equal((await http.request({ ...ask, url: base + "/big", limit: 1000 })).body.length, 1000);
+      const cut = http.request({ ...ask, url: base + "/big", limit: 1000 });
+      if (name === "fetch without streams") await assert.rejects(cut, (e) => reasonOf(e, "") === "too_large");
+      else assert.equal((await cut).body.length, 1000);
       let got = 0;
       await http.request({ ...ask, url: base + "/big", limit: 1000, onBytes: (b) => void (got += b.length) }).catch((e: Error) => assert.match(e.message, /more than 1000/));
       assert.ok(got <= 1000);
@@ -105,6 +109,39 @@ test("a mini-program's platform that throws at what it is asked beside a request
   await (await miniProgramHost({ api: promising as never, crypto: native })).http.request({ ...ask, onBytes: (b) => void got.push(...b) });
   assert.deepEqual(got, [1, 2, 3]);
   await new Promise((done) => setTimeout(done, 20)); // an unhandled rejection would end the test
+});
+
+test("a body that comes whole is refused for its size before it is in memory", async () => {
+  const small = new TextEncoder().encode("{}"), large = new Uint8Array(5000);
+  let taken = 0;
+  const answering = (status: number, headers: Record<string, string>, body: Uint8Array, blobs: boolean) => {
+    const answer = (): ReturnType<Fetch> extends Promise<infer R> ? R : never => ({
+      status, url: "https://one/x", headers: new Headers(headers),
+      arrayBuffer: async () => {
+        taken++;
+        return body.slice().buffer;
+      },
+      ...(blobs ? { clone: answer, blob: async () => ({ size: body.length }) } : {}),
+    });
+    return new Network({
+      http: fetchHttp(async () => answer(), globalThis, undefined),
+      clock: { now: Date.now, after: (ms: number, then: () => void) => { const t = setTimeout(then, ms); return () => clearTimeout(t); } },
+      crypto: { ...native, random: (n: number) => new Uint8Array(n) },
+    }, ["https://one"], { rounds: 1 });
+  };
+  const ask = async (...of: Parameters<typeof answering>) => {
+    taken = 0;
+    let reason = "";
+    await answering(...of).document("/x", 1000, () => undefined).catch((e) => (reason = reasonOf(e, "internal")));
+    return [reason, taken];
+  };
+  assert.deepEqual(await ask(200, { "content-length": "2" }, small, false), ["", 1]);
+  assert.deepEqual(await ask(200, { "content-length": "5000" }, large, false), ["too_large", 0]);
+  assert.deepEqual(await ask(200, {}, large, true), ["too_large", 0], "a blob tells its size");
+  assert.deepEqual(await ask(200, {}, small, true), ["", 1]);
+  assert.deepEqual(await ask(200, { "content-length": "20", "content-encoding": "gzip" }, large, true), ["too_large", 0], "the length is that of what was packed");
+  assert.deepEqual(await ask(404, { "content-length": "5000" }, large, false), ["internal", 0], "the page of an error says no more than its status");
+  assert.deepEqual(await ask(200, {}, large, false), ["too_large", 1], "nothing tells before");
 });
 
 test("a host says by name what it lacks", async () => {
