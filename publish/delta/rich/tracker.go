@@ -35,7 +35,8 @@ const (
 type marks [1 << (memoryBits - 6)]uint64
 
 func (m *marks) has(k uint32) bool { return m[k>>6&(1<<(memoryBits-6)-1)]>>(k&63)&1 != 0 }
-func (m *marks) flip(k uint32)     { m[k>>6&(1<<(memoryBits-6)-1)] ^= 1 << (k & 63) }
+
+func (m *marks) flip(k uint32) { m[k>>6&(1<<(memoryBits-6)-1)] ^= 1 << (k & 63) }
 
 func (m memory) at(k uint32) *past { return &m[k] }
 
@@ -84,28 +85,23 @@ func (t *tracker) cold(v []byte, o, op, n int) int {
 	if n <= 0 || op < t.hotTo {
 		return 0
 	}
+	n = t.coldTriples(v, o, n)
 	if t.marked[warmWords] == 0 {
-		n = t.coldTriples(v, o, n)
 		t.pass(v, o, op, n)
 		return n
 	}
-	words, triples := &t.warm[warmWords], &t.warm[warmTriples]
+	words := &t.warm[warmWords]
 	// place says what the products are: those of sums are sums
 	const step = 0x85ebca6b * 0x9e3779b1 & (1<<32 - 1)
-	around := v[o-1 : o+n+1]
 	for k := 0; k < n; {
-		if !t.letters[around[k+1]] {
-			if triples.has(tripleAt(around[k:])) {
-				return k
-			}
+		if !t.letters[v[o+k]] {
 			k++
 			continue
 		}
 		t.enter(v, o+k, op+k)
-		end := min(n, t.tokenEnd-op)
 		word := t.token*0x9e3779b1 + uint32(op+k-t.tokenAt)*step
-		for ; k < end; k++ {
-			if triples.has(tripleAt(around[k:])) || words.has(word>>(32-memoryBits)) {
+		for end := min(n, t.tokenEnd-op); k < end; k++ {
+			if words.has(word >> (32 - memoryBits)) {
 				return k
 			}
 			word += step
@@ -114,7 +110,7 @@ func (t *tracker) cold(v []byte, o, op, n int) int {
 	return n
 }
 
-// coldTriples is cold where no word has a past.
+// coldTriples is cold by the bytes around places alone.
 func (t *tracker) coldTriples(v []byte, o, n int) int {
 	if t.marked[warmTriples] == 0 {
 		return n
@@ -123,7 +119,7 @@ func (t *tracker) coldTriples(v []byte, o, n int) int {
 	near := uint32(v[o-1])<<8 | uint32(v[o])<<16
 	for k, b := range v[o+1 : o+1+n] {
 		near = near>>8 | uint32(b)<<16
-		if triples.has(near * 0x9e3779b1 >> (32 - memoryBits)) {
+		if triples.has(near * tripleFactor >> (32 - memoryBits)) {
 			return k
 		}
 	}
@@ -144,9 +140,11 @@ func (t *tracker) pass(v []byte, o, op, n int) {
 	}
 }
 
+const tripleFactor = 0x9e3779b1
+
 // tripleAt hashes three bytes.
 func tripleAt(v []byte) uint32 {
-	return (uint32(v[0]) | uint32(v[1])<<8 | uint32(v[2])<<16) * 0x9e3779b1 >> (32 - memoryBits)
+	return (uint32(v[0]) | uint32(v[1])<<8 | uint32(v[2])<<16) * tripleFactor >> (32 - memoryBits)
 }
 
 // findToken finds the word around a place, of which it looks at 16 bytes.
