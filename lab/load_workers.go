@@ -215,7 +215,7 @@ func (l *strain) tell(ctx context.Context, random *rand.Rand) error {
 			Results []slipstream.EventResult `json:"results"`
 		}
 		if err := json.Unmarshal(raw, &answer); err != nil || len(answer.Results) != len(events) {
-			return fmt.Errorf("%d results for %d reports: %w", len(answer.Results), len(events), err)
+			return errors.Join(fmt.Errorf("%d results for %d reports", len(answer.Results), len(events)), err)
 		}
 		for _, r := range answer.Results {
 			if r.Status != want {

@@ -34,7 +34,7 @@ func (g *steering) place(ctx context.Context, channel, id string, i, node int) (
 			Granted bool `json:"granted"`
 		}
 		if err := json.Unmarshal(raw, &answer); err != nil || code != http.StatusOK {
-			return false, fmt.Errorf("a place is answered with %d: %.200s: %w", code, raw, err)
+			return false, errors.Join(fmt.Errorf("a place is answered with %d: %.200s", code, raw), err)
 		}
 		return answer.Granted, nil
 	}

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
-	"time"
 )
 
 // ErrUnsupported says that this system has no process groups and signals as the proofs need them.
@@ -161,19 +160,6 @@ func (p *Process) Kill() error {
 	p.mu.Unlock()
 	<-p.done
 	return err
-}
-
-// Stop asks the process to end and kills it when it does not within grace. It gives how the process ended.
-func (p *Process) Stop(grace time.Duration) error {
-	if err := p.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	select {
-	case <-p.done:
-		return p.err
-	case <-time.After(grace):
-		return errors.Join(fmt.Errorf("process %d was still there %s after SIGTERM", p.ID, grace), p.Kill())
-	}
 }
 
 // Close kills what still runs and stops reading its output.

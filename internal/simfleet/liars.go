@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -110,7 +111,7 @@ func (l *liars) state(ctx context.Context) (*slipstream.State, error) {
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, slipstream.MaxStateBytes))
 	if err != nil || res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("state: status %d: %w", res.StatusCode, err)
+		return nil, errors.Join(fmt.Errorf("state: status %d", res.StatusCode), err)
 	}
 	return l.trust.State(raw)
 }
@@ -185,7 +186,7 @@ func (l *liars) post(ctx context.Context, from []string, lies []slipstream.Event
 		Results []slipstream.EventResult `json:"results"`
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&answer); err != nil || res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("reports: status %d: %w", res.StatusCode, err)
+		return nil, errors.Join(fmt.Errorf("reports: status %d", res.StatusCode), err)
 	}
 	return answer.Results, nil
 }

@@ -2,6 +2,7 @@ package simfleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,7 +24,7 @@ func Ship(ctx context.Context, server string, root []byte, release slipstream.Di
 	}
 	m, digest, err := trust.Manifest(e.Manifest)
 	if err != nil || digest != release {
-		return e, fmt.Errorf("manifest of %s: %w", release.Short(), err)
+		return e, errors.Join(fmt.Errorf("manifest of %s: the server has another one, or none that verifies", release.Short()), err)
 	}
 	files := shipped{}
 	for _, f := range m.Files {

@@ -115,7 +115,7 @@ func (n *Increments) Make(ctx context.Context, from, to slipstream.Digest) error
 		return fmt.Errorf("diff: %w", err)
 	}
 	if err := bsdiff.Apply(ctx, &again, bytes.NewReader(old), int64(len(old)), bytes.NewReader(patch.Bytes()), int64(patch.Len()), int64(len(target))); err != nil || !bytes.Equal(again.Bytes(), target) {
-		return fmt.Errorf("prove increment: it does not give the patch: %w", err)
+		return errors.Join(errors.New("prove increment: it does not give the patch"), err)
 	}
 	if patch.Len() >= len(target) {
 		n.remember(p, made{})

@@ -13,9 +13,6 @@ import (
 //go:embed 1.0.0 1.1.0 1.2.0 1.2.1
 var files embed.FS
 
-// Versions lists the releases, oldest first.
-func Versions() []string { return []string{"1.0.0", "1.1.0", "1.2.0", "1.2.1"} }
-
 // Write puts the whole tree of a version below dir, which it makes.
 func Write(dir, version string) error {
 	for _, layer := range []string{"1.0.0", version} {
