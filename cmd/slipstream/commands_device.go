@@ -17,6 +17,9 @@ const (
 	rootShort = "Self-hosted hot updates: the client, as devices have it"
 )
 
+// startsLarge: what the packages of this build set up is little.
+const startsLarge = false
+
 // fullCommands stand in for what the full build has.
 func fullCommands() []listed { return elsewhere(fullNames()) }
 

@@ -8,6 +8,9 @@ const (
 	rootShort = "Self-hosted hot updates: server, publisher's tool and client"
 )
 
+// startsLarge: what the packages of this build set up are 2 MiB.
+const startsLarge = true
+
 // fullCommands are the commands of fullNames.
 func fullCommands() []listed {
 	return []listed{

@@ -96,6 +96,9 @@ func (t *tool) deltaApply(ctx context.Context, f *applyFlags, oldPath, patchPath
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
+	if startsLarge && old.Single && 2*old.size <= hermes.HeldInMemory {
+		collectLate()
+	}
 	if !old.Single { // a single file is hashed where its hash is asked for
 		if err := old.hash(ctx, progress); err != nil {
 			return nil, err
@@ -193,14 +196,16 @@ func applyFile(ctx context.Context, old *deltaSource, p io.Reader, out string, m
 	return &deltaApplied{Files: 1, Bytes: files[0].Size, SHA256: string(files[0].SHA256), Proven: true}, nil
 }
 
-// holdsBytecode puts the first collection of garbage off until 8 MiB are in use. At 4 MiB, while bytecode is read, it would find
-// nothing, and take as long as a third of the rewriting.
+// holdsBytecode is told before bytecode is read, and collects late where it is little.
 func holdsBytecode(size int64) {
-	const percent = 200
 	if size <= hermes.HeldInMemory {
-		debug.SetGCPercent(percent)
+		collectLate()
 	}
 }
+
+// collectLate puts the first collection of garbage off until 8 MiB are in use, where most patches are applied. At 4 MiB it would
+// find nothing, and takes as long as a third of applying.
+func collectLate() { debug.SetGCPercent(200) }
 
 // fileSink takes the one file of a patch between files.
 type fileSink struct {
