@@ -185,3 +185,8 @@ func (c *Client) ResolveRelease(ctx context.Context, app, ref string) (slipstrea
 	r, err := c.Release(ctx, app, ref)
 	return r.Digest, err
 }
+
+// ServerStatus tells how the server is that answers.
+func (c *Client) ServerStatus(ctx context.Context) (ServerStatus, error) {
+	return send[ServerStatus](ctx, c, http.MethodGet, "/server", nil)
+}

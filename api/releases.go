@@ -243,18 +243,22 @@ func (s *Server) work(ctx context.Context, release slipstream.Digest) ([]publish
 	}
 	var out []publish.Work
 	for _, j := range jobs {
-		at := slipstream.At(j.Updated)
-		w := publish.Work{From: j.From, State: string(j.State), Done: j.Done, Total: j.Total, Seconds: j.Spent.Seconds(), Note: j.Note, Tries: j.Attempts, Updated: &at}
-		if j.State == store.JobRunning {
-			w.Stage, w.Note = j.Note, ""
-		}
-		if j.State == store.JobFailed && !j.Due.IsZero() {
-			at := slipstream.At(j.Due)
-			w.Again = &at
-		}
-		out = append(out, w)
+		out = append(out, workOf(j))
 	}
 	return out, nil
+}
+
+func workOf(j store.Job) publish.Work {
+	at := slipstream.At(j.Updated)
+	w := publish.Work{From: j.From, State: string(j.State), Done: j.Done, Total: j.Total, Seconds: j.Spent.Seconds(), Note: j.Note, Tries: j.Attempts, Updated: &at}
+	if j.State == store.JobRunning {
+		w.Stage, w.Note = j.Note, ""
+	}
+	if j.State == store.JobFailed && !j.Due.IsZero() {
+		again := slipstream.At(j.Due)
+		w.Again = &again
+	}
+	return w
 }
 
 // resolve finds a release of app by digest, by a digest's prefix of at least 8 digits, by package@version, or, when

@@ -55,7 +55,9 @@ type Config struct {
 	// Protocols are the foreign protocols that can be switched on.
 	Protocols []protocol.Protocol
 	Log       *slog.Logger
-	Version   string // of the program, for the OpenAPI document
+	Version   string // of the program
+	// Node is what the server says of itself.
+	Node Node
 	// StallTimeout gives up an upload that stands still; default 1 minute.
 	StallTimeout time.Duration
 	// LoginTimeout bounds the look at a request's token; default 10 s.
@@ -111,6 +113,7 @@ func New(cfg Config) *Server {
 	s.routeChannels()
 	s.routeCompare()
 	s.routeAdmin()
+	s.routeAbout()
 	s.routeFleet()
 	s.routeBlobs()
 	s.routeSession()

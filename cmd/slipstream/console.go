@@ -18,25 +18,29 @@ func newConsoleCommand(t *tool) *cobra.Command {
 	var stay bool
 	c := &cobra.Command{
 		Use: "console", Short: "Open the web console of the server", Args: exactly(0, "no argument"),
-		Long: `Console prints the address of the server's web console. In a terminal it opens it in the browser as well, and shows
-this user's token, which the console asks for.`,
+		Long: `Console prints the address of the server's web console. In a terminal it opens it in the browser as well, signed in as
+this user: by a link that is good once, for a minute.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			url, token, err := t.address()
+			url, _, err := t.address()
 			if err != nil {
 				return err
 			}
-			at := consoleURL(url)
-			people := terminal(t.stdout) && !t.json
-			err = t.print(map[string]string{"url": at}, func(w io.Writer) {
-				fmt.Fprintln(w, at)
-				if people && token != "" {
-					fmt.Fprintf(w, "Sign in with the token %s\n", token)
-				}
-			})
-			if err != nil || !people || stay {
+			page := consoleURL(url)
+			if t.json || !terminal(t.stdout) {
+				return t.print(map[string]string{"url": page}, func(w io.Writer) { fmt.Fprintln(w, page) })
+			}
+			server, err := t.client()
+			if err != nil {
 				return err
 			}
-			browse(at)
+			link, err := server.SessionLink(c.Context())
+			if err != nil {
+				return fmt.Errorf("make a link to sign in by: %w", err)
+			}
+			fmt.Fprintf(t.stdout, "%s\nThis link signs one browser in, once, within a minute:\n%s#signin=%s\n", page, page, link.Code)
+			if !stay {
+				browse(page + "#signin=" + link.Code)
+			}
 			return nil
 		},
 	}

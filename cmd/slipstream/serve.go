@@ -270,18 +270,33 @@ func (t *tool) serve(ctx context.Context, cfg serveConfig) (err error) {
 	return s.Wait()
 }
 
-// kept says where the server keeps things, without what may be a password.
-func (c *serveConfig) kept() []string {
-	if c.database == "" && c.blobs == "" && c.secret == filepath.Join(c.data, secretFile) {
-		return []string{"everything is kept in " + c.data}
-	}
-	database, blobs := plainAddress(c.database), plainAddress(c.blobs)
+// where says where metadata and bytes are, without what may be a password.
+func (c *serveConfig) where() (database, blobs string) {
+	database, blobs = plainAddress(c.database), plainAddress(c.blobs)
 	if path := c.sqlitePath(); path != "" {
 		database = path
 	}
 	if c.blobs == "" {
 		blobs = filepath.Join(c.data, blobsFolder)
 	}
+	return database, blobs
+}
+
+// node is what the server says of itself.
+func (c *serveConfig) node() api.Node {
+	n := api.Node{Started: time.Now()}
+	n.Database, n.Blobs = c.where()
+	// A machine without a name is still told apart by where it keeps things.
+	n.Name, _ = os.Hostname()
+	return n
+}
+
+// kept says where the server keeps things, without what may be a password.
+func (c *serveConfig) kept() []string {
+	if c.database == "" && c.blobs == "" && c.secret == filepath.Join(c.data, secretFile) {
+		return []string{"everything is kept in " + c.data}
+	}
+	database, blobs := c.where()
 	return []string{"database  " + database, "bytes     " + blobs, "secret    " + c.secret + " (keep a copy; every node needs the same)"}
 }
 

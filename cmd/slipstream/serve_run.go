@@ -190,7 +190,7 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	people := cfg.people(o, logins)
 	adapters := cfg.foreign(o, devices, changes, tokens, logins)
 	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Sessions: people.sessions, Members: people.members, Limiter: logins, Jobs: containers, Spool: o.spool,
-		Log: cfg.log, Version: version, Sender: cfg.sender(), Origin: cfg.origin(), Protocols: protocols(), Alerts: news.alerts, Settle: adapters.settle})
+		Log: cfg.log, Version: version, Node: cfg.node(), Sender: cfg.sender(), Origin: cfg.origin(), Protocols: protocols(), Alerts: news.alerts, Settle: adapters.settle})
 	watcher := cfg.watcher(o, changes, news.looked)
 	pages, err := console.New()
 	if err != nil {

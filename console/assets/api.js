@@ -1,7 +1,7 @@
 // The management API: requests, and what is on screen kept up to date.
 import { useEffect, useState } from "./vendor/htm-preact.mjs";
 import { keep } from "./keep.js";
-import { expired, headers } from "./session.js";
+import { expired } from "./session.js";
 
 const BASE = "/v1/admin";
 
@@ -42,7 +42,7 @@ async function ask(method, where, body, signal) {
       method,
       signal,
       cache: "no-store",
-      headers: { ...headers(), ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+      headers: body === undefined ? {} : { "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (err) {

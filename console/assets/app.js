@@ -54,15 +54,18 @@ function Frame() {
     </div>`;
 }
 
+// missed is the problem of a sign-in link that was no good.
+let missed = null;
+
 function Root() {
   const who = useKept(me);
   useKept(language);
-  return who ? html`<${Frame} />` : html`<${SignIn} />`;
+  return who ? html`<${Frame} />` : html`<${SignIn} problem=${missed} />`;
 }
 
 async function start() {
   try {
-    await resume();
+    missed = await resume();
   } catch {
     online.value = false;
   }

@@ -5,7 +5,7 @@ import { language, t } from "./i18n.js";
 import { store, stored, useKept } from "./keep.js";
 import { appSections, serverSections } from "./pages.js";
 import { go, href, place, to } from "./router.js";
-import { may, me, signOut } from "./session.js";
+import { everywhere, may, me, signOut } from "./session.js";
 import { Button, Choice, Icon } from "./ui.js";
 
 export function Brand() {
@@ -42,14 +42,14 @@ export function Sidebar({ path, app, onClose }) {
         <div class="group-head">${apps.length > 1
           ? html`<${Choice} label=${t("nav.app")} value=${current} onChange=${choose} options=${apps.map((a) => [a.name, a.display || a.name])} />`
           : html`<span class="group-name">${apps[0]?.display || current}</span>`}</div>
-        ${appSections.filter((s) => may(s.needs ?? "look", current)).map((s) => {
+        ${appSections.filter((s) => may(s.needs ?? "read", current)).map((s) => {
           const target = to`/apps/${current}` + s.path;
           return html`<${Entry} key=${s.path} to=${target} icon=${s.icon} text=${t(s.title)} path=${s.path === "" && path !== target ? "" : path} />`;
         })}
       </div>`}
       <div class="group">
         <div class="group-head"><span class="group-name">${t("nav.server")}</span></div>
-        ${serverSections.filter((s) => may(s.needs ?? "look")).map((s) => html`<${Entry} key=${s.path} to=${s.path} icon=${s.icon} text=${t(s.title)} path=${path} count=${s.path === "/alerts" ? alerts : 0} />`)}
+        ${serverSections.filter((s) => may(s.needs ?? "read") && (!s.everywhere || everywhere())).map((s) => html`<${Entry} key=${s.path} to=${s.path} icon=${s.icon} text=${t(s.title)} path=${path} count=${s.path === "/alerts" ? alerts : 0} />`)}
       </div>
     </nav>
     <${Person} />
@@ -65,7 +65,7 @@ function remembered(apps) {
 function Person() {
   const who = useKept(me);
   return html`<div class="person">
-    <div class="person-who"><span class="person-name" title=${who.name}>${who.name}</span><span class="person-role">${t(`role.${who.role}`)}${who.app ? ` · ${who.app}` : ""}</span></div>
+    <div class="person-who"><span class="person-name" title=${who.name}>${who.name}</span><span class="person-role">${t(`role.${who.role}`)}${who.apps.length > 0 ? ` · ${who.apps.join(", ")}` : ""}</span></div>
     <div class="person-tools"><${Language} /><${Theme} /><${Button} kind="ghost" label=${t("nav.signOut")} onClick=${signOut}><${Icon} name="out" /><//></div>
   </div>`;
 }

@@ -6,6 +6,7 @@ import { Protocols } from "./pages/protocols.js";
 import { Release } from "./pages/release.js";
 import { Releases } from "./pages/releases.js";
 import { RolloutPage } from "./pages/rollout.js";
+import { Server } from "./pages/server.js";
 
 // path names its parts; page is drawn with them.
 export const pages = [
@@ -17,6 +18,7 @@ export const pages = [
   { path: "/apps/:app/releases", page: Releases },
   { path: "/apps/:app/releases/:release", page: Release },
   { path: "/apps/:app/protocols", page: Protocols },
+  { path: "/server", page: Server },
 ];
 
 // appSections are the entries below the app in the sidebar: path is behind /apps/{app}. needs is the right that one must
@@ -28,5 +30,7 @@ export const appSections = [
   { path: "/protocols", icon: "protocols", title: "nav.protocols" },
 ];
 
-// serverSections are those for the server as a whole.
-export const serverSections = [];
+// serverSections are those for the server as a whole. everywhere is for who sees all apps.
+export const serverSections = [
+  { path: "/server", icon: "server", title: "nav.thisServer", everywhere: true },
+];

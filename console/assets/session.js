@@ -1,66 +1,73 @@
-// Who is signed in. This module alone knows how requests say so: all others ask it.
+// Who is signed in. This module alone knows how requests say so: by a cookie that scripts cannot read.
 import { keep } from "./keep.js";
 
-const KEY = "slipstream.token";
-const BASE = "/v1/admin";
+const WHERE = "/v1/session";
 
-// me is null while nobody is signed in, else {name, role, app?}.
+// me is null while nobody is signed in, else {name, role, actions, apps, …} as the server describes a session.
 export const me = keep(null);
 
-const actions = {
-  viewer: ["look"],
-  operator: ["look", "change rollouts"],
-  publisher: ["look", "change rollouts", "publish releases"],
-  owner: ["look", "change rollouts", "publish releases", "manage apps", "manage tokens", "look after the server"],
-};
+// words are the short names of what the server also calls by longer ones.
+const words = { look: "read", "publish releases": "publish", "change rollouts": "operate", "manage apps": "manage", "manage tokens": "admit", "look after the server": "server" };
 
-// may says whether who is signed in may do something: offer nothing else. The server decides all the same.
+// may says whether who is signed in may do something: read, publish, operate, manage, admit or server. Offer nothing else;
+// the server decides all the same. Without an app it is about what concerns all of them.
 export function may(action, app) {
   const who = me.value;
-  if (!who) return false;
-  const can = who.actions ?? actions[who.role] ?? [];
-  return can.includes(action) && (!who.app || !app || who.app === app);
+  action = words[action] ?? action;
+  if (!who?.actions.includes(action)) return false;
+  return who.apps.length === 0 || (app ? who.apps.includes(app) : action === "read");
 }
 
-// headers are what every request carries.
-export function headers() {
-  const token = sessionStorage.getItem(KEY);
-  return token ? { Authorization: `Bearer ${token}` } : {};
+// everywhere says whether who is signed in sees all apps, and so what the server tells of all of them.
+export function everywhere() {
+  return me.value?.apps.length === 0;
 }
 
-// resume looks whether this tab is signed in already.
+async function ask(method, body) {
+  const answer = await fetch(WHERE, { method, cache: "no-store", ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }) });
+  const text = await answer.text();
+  let said = {};
+  try {
+    said = text ? JSON.parse(text) : {};
+  } catch {
+    // A proxy may answer with a page of its own.
+  }
+  return { ok: answer.ok, status: answer.status, said };
+}
+
+// resume looks whether this browser is signed in already. A code in the address, which the command puts there, signs it in;
+// the problem is given when it does not.
 export async function resume() {
-  if (!sessionStorage.getItem(KEY)) return null;
-  const answer = await fetch(`${BASE}/whoami`, { headers: headers(), cache: "no-store" });
-  if (answer.status === 401) {
-    forget();
+  const code = new URLSearchParams(location.hash.slice(1)).get("signin");
+  if (code) {
+    history.replaceState(null, "", location.pathname + location.search); // it is good once: nobody needs it in the history
+    const problem = await signIn({ code });
+    if (!problem) return null;
+    const { ok, said } = await ask("GET");
+    if (!ok) return problem;
+    me.value = said;
     return null;
   }
-  if (!answer.ok) throw new Error(String(answer.status));
-  me.value = await answer.json();
-  return me.value;
-}
-
-// signIn takes an API token. It gives the problem document when the server does not, else null.
-export async function signIn(token) {
-  const answer = await fetch(`${BASE}/whoami`, { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" });
-  const body = await answer.json();
-  if (!answer.ok) return body;
-  sessionStorage.setItem(KEY, token);
-  me.value = body;
+  const { ok, status, said } = await ask("GET");
+  if (ok) me.value = said;
+  else if (status >= 500) throw new Error(said.detail);
   return null;
 }
 
-export function signOut() {
-  forget();
+// signIn takes {token} or {code}. It gives the problem document when the server takes neither, else null.
+export async function signIn(by) {
+  const { ok, status, said } = await ask("POST", by);
+  if (!ok) return { status, ...said };
+  me.value = said;
+  return null;
 }
 
-function forget() {
-  sessionStorage.removeItem(KEY);
+export async function signOut() {
+  await ask("DELETE");
   me.value = null;
 }
 
 // expired is told by the API client that a request was not let in.
 export function expired() {
-  if (me.value) forget();
+  me.value = null;
 }

@@ -6,10 +6,11 @@ import { Brand, Language, Theme } from "./layout.js";
 import { signIn } from "./session.js";
 import { Button, Trouble } from "./ui.js";
 
-export function SignIn() {
+// SignIn asks for a token. problem is one that came before it, of a link that was no good.
+export function SignIn({ problem: before }) {
   const [token, setToken] = useState("");
   const [busy, setBusy] = useState(false);
-  const [error, setError] = useState(null);
+  const [error, setError] = useState(before ? { ...before, message: before.detail } : null);
   const field = useRef(null);
   useEffect(() => {
     document.title = `${t("signIn.title")} · Slipstream`;
@@ -22,7 +23,7 @@ export function SignIn() {
     setBusy(true);
     setError(null);
     try {
-      const problem = await signIn(text);
+      const problem = await signIn({ token: text });
       online.value = true;
       if (!problem) return undefined;
       setError({ ...problem, message: problem.detail });

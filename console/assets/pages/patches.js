@@ -82,7 +82,7 @@ function Summary({ all, bases, running, release }) {
   const others = [...running].filter(([d]) => d !== release.digest);
   const fleet = others.reduce((n, [, devices]) => n + devices, 0);
   const served = bases.filter((w) => w.best).reduce((n, w) => n + (running.get(w.from) ?? 0), 0);
-  const part = going?.work.total > 0 ? going.work.done / going.work.total : 0;
+  const part = going ? partOf(going.work) ?? 0 : 0;
   const busy = going || waiting > 0;
   return html`<div class="patches-sum">
     <div class="patches-line" aria-live="polite"><strong>${busy ? t("patches.making", { n: made, of: all.length }) : t("patches.ready", { n: all.length })}</strong>
@@ -108,7 +108,7 @@ function Way({ app, way, full, target, devices, names }) {
 const stages = { full: "stage.full", changed: "stage.changed", search: "stage.search", patch: "stage.patch", prove: "stage.prove" };
 
 // stageText says in words what the server does now: "patch 2" is the second patch.
-function stageText(stage) {
+export function stageText(stage) {
   const [name, n] = (stage ?? "").split(" ");
   if (!stages[name]) return t("patches.running");
   return n ? t("stage.patchNumber", { n }) : t(stages[name]);
@@ -116,10 +116,15 @@ function stageText(stage) {
 
 const tones = { queued: "", running: "info", again: "warn", failed: "bad", refused: "", done: "ok" };
 
+// partOf is how much of its stage is done; null while nobody knows.
+export function partOf(work) {
+  return work.total > 0 ? (work.done ?? 0) / work.total : null;
+}
+
 function State({ way }) {
   const { work, kind } = way;
   if (kind === "running") {
-    const part = work.total > 0 ? work.done / work.total : null;
+    const part = partOf(work);
     return html`<span class="way-stage"><span>${stageText(work.stage)}</span><b>${part === null ? "" : percent(part, 0)}</b></span>
       <${Bar} part=${part} label=${stageText(work.stage)} />`;
   }

@@ -29,7 +29,7 @@ function Sub({ release: r }) {
 
 function Actions({ app, release: r }) {
   const [asking, setAsking] = useState(false);
-  if (!may("manage apps", app) || r.channels?.length || r.withdrawn?.length) return null;
+  if (!may("manage", app) || r.channels?.length || r.withdrawn?.length) return null;
   return html`<${Button} kind="danger" onClick=${() => setAsking(true)}>${t("release.delete")}<//>
     ${asking && html`<${Confirm} title=${t("release.deleteTitle", { name: `${r.package} ${r.version}` })} effect=${t("release.deleteEffect", { version: r.version })} verb=${t("release.delete")}
       run=${() => send("DELETE", path`/apps/${app}/releases/${r.digest}`)} onClose=${(done) => (done ? go(to`/apps/${app}/releases`) : setAsking(false))} />`}`;
