@@ -85,8 +85,11 @@ var edges = map[string][]string{
 
 	"halt/watch": {"", "halt", "rollout", "store"},
 
-	"auth": {"", "store", "internal/httpx"},
-	"api":  {"", "sign", "decide", "halt/compare", "publish/delta", "store", "blob", "rollout", "report", "publish", "protocol", "halt", "halt/watch", "alert", "auth", "internal/httpx"},
+	"auth":     {"", "store", "internal/httpx"},
+	"auth/sso": {"", "auth"},
+
+	"auth/sso/ssotest": {},
+	"api":              {"", "sign", "decide", "halt/compare", "publish/delta", "store", "blob", "rollout", "report", "publish", "protocol", "halt", "halt/watch", "alert", "auth", "auth/sso", "internal/httpx"},
 
 	"console": {"", "internal/httpx"},
 

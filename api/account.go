@@ -119,7 +119,11 @@ func describeSetup(s auth.Setup) *FactorSetup {
 
 func (s *Server) routeAccount() {
 	open(s, http.MethodGet, "/ways", "How people may sign in", func(context.Context, *struct{}) (*body[Ways], error) {
-		return answer(Ways{Password: true, RequireOTP: s.cfg.Members.RequireOTP()}, nil)
+		ways := Ways{Password: true, RequireOTP: s.cfg.Members.RequireOTP()}
+		if s.cfg.SSO != nil {
+			ways.SSO = &SSO{Name: s.cfg.SSO.Name(), Path: SSOPath}
+		}
+		return answer(ways, nil)
 	})
 	open(s, http.MethodPost, "/invitation", "What an invitation is for", func(ctx context.Context, in *struct{ Body InvitationCode }) (*body[Invitation], error) {
 		got, err := s.login.Invited(ctx, browser(ctx), in.Body.Code)

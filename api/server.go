@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipstream-ota/slipstream/alert"
 	"github.com/slipstream-ota/slipstream/auth"
+	"github.com/slipstream-ota/slipstream/auth/sso"
 	"github.com/slipstream-ota/slipstream/blob"
 	"github.com/slipstream-ota/slipstream/internal/httpx"
 	"github.com/slipstream-ota/slipstream/protocol"
@@ -41,6 +42,9 @@ type Config struct {
 	Sessions *auth.Sessions
 	// Members are the people who sign in by name; nil makes a server that knows only tokens.
 	Members *auth.Members
+	// SSO is the identity provider that members may sign in by; nil is none. Admission says who becomes a member by it.
+	SSO       *sso.Provider
+	Admission auth.Admission
 	// Origin is the one under which browsers reach the server, such as https://updates.example.org; "" when it is not known.
 	// With https, cookies go over nothing else.
 	Origin  string
@@ -120,6 +124,9 @@ func New(cfg Config) *Server {
 	if cfg.Members != nil {
 		s.routeAccount()
 		s.routeMembers()
+		if cfg.SSO != nil {
+			s.routeSSO()
+		}
 	}
 	s.describeProblems()
 	s.mux.HandleFunc("/", s.nothingHere)

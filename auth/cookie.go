@@ -41,6 +41,26 @@ func (c Cookie) Of(r *http.Request, secret string, ends time.Time) http.Cookie {
 	return k
 }
 
+// Attempt is a short-lived cookie that comes back when another site, the identity provider, sends the browser back; value ""
+// takes it away.
+func (c Cookie) Attempt(r *http.Request, value string, life time.Duration) http.Cookie {
+	k := c.Of(r, value, time.Time{})
+	k.Name, k.SameSite = k.Name+"-sso", http.SameSiteLaxMode
+	if value != "" {
+		k.Expires, k.MaxAge = time.Time{}, int(life/time.Second)
+	}
+	return k
+}
+
+// AttemptOf is the value of that cookie, "" for none.
+func (c Cookie) AttemptOf(r *http.Request) string {
+	k, err := r.Cookie(c.name(r) + "-sso")
+	if err != nil {
+		return ""
+	}
+	return k.Value
+}
+
 // Secret is the secret that r carries, "" for none.
 func (c Cookie) Secret(r *http.Request) string {
 	k, err := r.Cookie(c.name(r))

@@ -139,6 +139,15 @@ func (l *Login) Accept(ctx context.Context, r *http.Request, a Acceptance) (secr
 	return secret, in, recovery, err
 }
 
+// Identified signs the browser that sends r in as the member that an identity provider's account belongs to.
+func (l *Login) Identified(ctx context.Context, r *http.Request, id Identity, a Admission) (secret string, in SignedIn, err error) {
+	who, err := l.Members.SignInBy(ctx, id, a)
+	if err != nil {
+		return "", SignedIn{}, err
+	}
+	return l.Sessions.Start(ctx, who, ViaSSO, r.UserAgent())
+}
+
 // Invited looks an invitation up for the browser that sends r.
 func (l *Login) Invited(ctx context.Context, r *http.Request, code string) (out Invited, err error) {
 	_, err = l.guessed(l.sender(r), func() (_ Principal, err error) {

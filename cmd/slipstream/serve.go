@@ -140,7 +140,7 @@ func (t *tool) serveConfig(f serveFlags) (serveConfig, error) {
 	if c.tell, err = f.tell.settings(t); err != nil {
 		return c, err
 	}
-	if c.signIn, err = f.signIn.settings(t); err != nil {
+	if c.signIn, err = f.signIn.settings(t, c.baseURL); err != nil {
 		return c, err
 	}
 	c.reports, err = f.reports.settings(t)

@@ -187,9 +187,12 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	devices := deliver.New(deliver.Config{Store: o.store, Blobs: o.blobs, Keys: o.keys, Reports: intake, Log: cfg.log, Metrics: metrics, TrustedProxies: cfg.trusted(), ReportRate: cfg.reports.rate, Wanted: containers.Await,
 		Pages: cfg.pages, Live: news.hub, Spread: rollout.SpreadOf, Caps: capsOf})
 	logins := auth.NewLimiter(nil) // one for all surfaces: who guesses at two of them is slowed down at both
-	people := cfg.people(o, logins)
+	people, err := cfg.people(o, logins)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close(), news.close(), o.close())
+	}
 	adapters := cfg.foreign(o, devices, changes, tokens, logins)
-	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Sessions: people.sessions, Members: people.members, Limiter: logins, Jobs: containers, Spool: o.spool,
+	admin := api.New(api.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Sessions: people.sessions, Members: people.members, SSO: people.sso, Admission: cfg.signIn.admission, Limiter: logins, Jobs: containers, Spool: o.spool,
 		Log: cfg.log, Version: version, Node: cfg.node(), Sender: cfg.sender(), Origin: cfg.origin(), Protocols: protocols(), Alerts: news.alerts, Settle: adapters.settle})
 	watcher := cfg.watcher(o, changes, news.looked)
 	pages, err := console.New()
