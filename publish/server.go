@@ -123,7 +123,7 @@ type Work struct {
 	Stage   string            `json:"stage,omitempty"` // of a running one: a Stage constant, for a patch followed by " 1", " 2" …
 	Done    int64             `json:"done,omitempty"`
 	Total   int64             `json:"total,omitempty"`
-	Seconds float64           `json:"seconds,omitempty"` // that it took so far
+	Seconds float64           `json:"seconds,omitempty"` // of processor time that it took so far
 	Note    string            `json:"note,omitempty"`    // what came of it
 	Again   *slipstream.Time  `json:"again,omitempty"`   // when a failed one is tried again
 	Tries   int               `json:"tries,omitempty"`   // attempts that were begun

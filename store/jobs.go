@@ -28,7 +28,7 @@ type Job struct {
 	Owner         string        // node that runs it, or ran it last
 	Due           time.Time     // not before; of a running job the end of its lease; zero for a failed one that is given up
 	Done, Total   int64         // progress in bytes, 0 of 0 while nothing is known
-	Spent         time.Duration // over all attempts that ended
+	Spent         time.Duration // of processors, over all attempts that ended
 	Note          string        // for people: what came of it, or why it failed
 	Created       time.Time
 	Updated       time.Time

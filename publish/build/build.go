@@ -51,8 +51,11 @@ type Config struct {
 	// Running tells which releases the devices of a package run; nil when nobody knows.
 	Running func(ctx context.Context, app, pkg string) ([]Share, error)
 	Bounds  Bounds
-	// Budget bounds the time that the bases of one release may take together; default 10 minutes.
+	// Budget bounds the processor time that the bases of one release may take together; default 10 minutes. No base is begun
+	// once it is used up.
 	Budget time.Duration
+	// Processor gives the processor time that this process has used, false when that is not known. Nil: as the system tells it.
+	Processor func() (time.Duration, bool)
 	// Wait bounds how long Await waits for a container that is about to be made; default 800 ms.
 	Wait time.Duration
 }
@@ -78,6 +81,9 @@ func New(cfg Config) *Builder {
 	}
 	if cfg.Budget <= 0 {
 		cfg.Budget = 10 * time.Minute
+	}
+	if cfg.Processor == nil {
+		cfg.Processor = processorTime
 	}
 	if cfg.Wait <= 0 {
 		cfg.Wait = 800 * time.Millisecond
@@ -205,10 +211,10 @@ func (b *Builder) work(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer b.ended.send()
-	began := b.cfg.Clock()
+	m := b.meter()
 	j.Note, err = b.attempt(ctx, &j)
 	j.State, j.Updated = store.JobDone, b.cfg.Clock()
-	j.Spent += j.Updated.Sub(began)
+	j.Spent += m.taken()
 	j.Due = j.Updated
 	var soon notYetError
 	switch {
@@ -276,7 +282,7 @@ func (b *Builder) attempt(ctx context.Context, j *store.Job) (note string, err e
 		case full == 0:
 			return "", notYetError{until}
 		case spent > b.cfg.Budget:
-			return fmt.Sprintf("not made: the bases of this release took %s already", spent.Round(time.Second)), nil
+			return fmt.Sprintf("not made: the bases of this release took %s of processor time already", spent.Round(time.Second)), nil
 		}
 	}
 	held, told, stop := b.hold(ctx, j)
@@ -332,7 +338,7 @@ func (b *Builder) look(ctx context.Context, j *store.Job) (target, base *slipstr
 	return target, base, full, err
 }
 
-// siblings looks at the jobs of a release: how long its bases took so far, and when to look for its full container while
+// siblings looks at the jobs of a release: what its bases took so far, and when to look for its full container while
 // that is not there.
 func (b *Builder) siblings(ctx context.Context, release slipstream.Digest) (spent time.Duration, until time.Time, err error) {
 	jobs, err := b.cfg.Store.Jobs().List(ctx, release)

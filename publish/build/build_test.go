@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -481,18 +482,62 @@ func (w *world) done(r *slipstream.Release) (n int) {
 	return n
 }
 
-func TestTheTimeOfOneReleaseIsBounded(t *testing.T) {
-	w := newWorld(t)
-	one := w.release()
-	two := w.release()
-	w.offer(two)
-	slow := &failing{Store: w.blobs, wait: func(context.Context) { w.now = w.now.Add(time.Hour) }}
-	b := w.builder("a", slow)
-	b.cfg.Bounds = Bounds{Previous: 1}
-	w.must(b.Settle(t.Context()))
-	w.wantFrom("the first base is made", two, one)
-	three := w.release()
-	b.Want(two.Digest, three.Digest)
-	w.must(b.Settle(t.Context()))
-	w.wantFrom("then the time is used up", two, one)
+// What counts is the time of processors: a store that answers slowly, or a machine that is busy with something else, takes
+// nothing from a release.
+func TestTheProcessorTimeOfOneReleaseIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		known    bool
+		work     time.Duration // of processors, each time a blob is read
+		wait     time.Duration // on the clock
+		followed bool          // the second base is made too
+	}{
+		"much work":                        {true, time.Hour, time.Second, false},
+		"long waits":                       {true, time.Second, time.Hour, true},
+		"work that nobody knows of":        {false, 0, time.Hour, false},
+		"little of what nobody knows of":   {false, 0, time.Second, true},
+		"waits that nobody knows to be so": {false, time.Second, time.Hour, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			one := w.release()
+			two := w.release()
+			w.offer(two)
+			var used time.Duration
+			slow := &failing{Store: w.blobs, wait: func(context.Context) { w.now, used = w.now.Add(c.wait), used+c.work }}
+			b := w.builder("a", slow)
+			b.cfg.Bounds = Bounds{Previous: 1}
+			b.cfg.Processor = func() (time.Duration, bool) { return used, c.known }
+			w.must(b.Settle(t.Context()))
+			w.wantFrom("the first base is made", two, one)
+			three := w.release()
+			b.Want(two.Digest, three.Digest)
+			w.must(b.Settle(t.Context()))
+			if c.followed {
+				w.wantFrom("there is time left", two, one, three)
+			} else {
+				w.wantFrom("then the time is used up", two, one)
+			}
+		})
+	}
+}
+
+func TestTheSystemTellsProcessorTime(t *testing.T) {
+	t.Parallel()
+	m := (&Builder{cfg: Config{Clock: time.Now, Processor: processorTime}}).meter()
+	if !m.known {
+		t.Skip("this system does not tell it")
+	}
+	sum, began := [32]byte{}, time.Now()
+	for m.taken() < 50*time.Millisecond {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("after a minute of work %s are told", m.taken())
+		}
+		for range 1000 {
+			sum = sha256.Sum256(sum[:])
+		}
+	}
+	if on := time.Since(began) * time.Duration(runtime.NumCPU()); m.taken() > on+time.Second {
+		t.Errorf("%s of work are told in %s", m.taken(), on)
+	}
 }
