@@ -181,7 +181,7 @@ class Store implements Settings {
     // The first read comes before anybody can listen.
     const { unheard } = this;
     this.unheard = undefined;
-    if (unheard) void Promise.resolve().then(() => listener(unheard));
+    if (unheard) void Promise.resolve().then(() => this.call(() => listener(unheard)));
     return () => void this.failed.delete(listener);
   }
 
@@ -201,17 +201,21 @@ class Store implements Settings {
     for (let tries = 0; tries < TRIES && !this.closed; tries++) {
       await this.page?.destroy();
       const page = (this.page = await this.options.client.page(this.name, tries === 0 ? block : 0));
-      const tree = page.launch.packages[this.name];
+      const { launch } = page, tree = launch.packages[this.name];
+      // A full disk, or another tab that holds the directory, keeps nothing from being read.
+      const kept = (what: Promise<void>) => what.catch((e: unknown) => this.options.log?.(`what came of the settings ${tree.version} is not kept`, e));
+      let values: Values;
       try {
-        const values = await this.read(tree);
-        await page.launch.confirm();
-        return this.take(values, tree);
+        values = await this.read(tree);
       } catch (e) {
         const error = e instanceof Error ? e : new Error(String(e));
         this.refuse({ release: tree.release, version: tree.version, error });
-        await page.launch.crash("settings: " + error.message);
+        await kept(launch.crash("settings: " + error.message));
         if (tree.embedded) return;
+        continue;
       }
+      await kept(launch.confirm());
+      return this.take(values, tree);
     }
   }
 

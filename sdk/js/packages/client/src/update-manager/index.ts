@@ -213,14 +213,20 @@ class Manager implements UpdateManager {
     const asked = offers.filter((o) => o.apply.mode === "prompt");
     if (silent || !showModal || asked.length === 0) return;
     const content = asked.map((o) => o.apply.message).filter((m) => m).join("\n") || texts.content || "A new version is ready. Start again to use it?";
-    showModal({
+    const lost = (e: unknown) => this.options.log?.("the prompt could not be shown", e);
+    const ask = {
       title: texts.title ?? "Update", content, showCancel: !asked.some((o) => o.apply.mandatory),
       ...(texts.confirm ? { confirmText: texts.confirm } : {}), ...(texts.cancel ? { cancelText: texts.cancel } : {}),
-      success: (res) => {
+      success: (res: { confirm: boolean }) => {
         if (res.confirm && this.state === "ready") void this.applyUpdate();
       },
-      fail: (e) => this.options.log?.("the prompt could not be shown", e),
-    });
+      fail: lost,
+    };
+    try {
+      showModal(ask);
+    } catch (e) {
+      lost(e); // the update is ready all the same
+    }
   }
 
   // Code written for wx hands it on without its object.

@@ -114,7 +114,7 @@ class Life<L extends LaunchLike> implements Session<L> {
       } catch (e) {
         this.launch = undefined;
         this.state = "destroyed";
-        await launch.crash(String((e as Error).message ?? e));
+        await launch.crash(String((e as Error).message ?? e)).catch((unkept: unknown) => log?.("that a release did not come up is not kept", unkept));
         // The user waits: a release on trial is left after its crashes, and what was good before runs.
         if (!launch.trial || tries === TRIES) throw e;
         log?.("a release on trial did not come up", e);

@@ -140,6 +140,29 @@ for (const [what, content, error] of [
   });
 }
 
+test("where nothing can be kept, what is in force is read all the same", async () => {
+  const device = new Device({ name: "r1", content: first }), page = device.page.bind(device), logged: string[] = [];
+  // As in a second tab, or on a full disk.
+  device.page = async () => {
+    const p = await page(), refuse = async () => { throw new Error("locked"); };
+    return { ...p, launch: { ...p.launch, confirm: refuse, crash: refuse } };
+  };
+  const config = await openSettings({ client: device, defaults: { limit: 1 }, log: (text) => void logged.push(text) });
+  assert.equal(config.number("limit"), 3);
+  assert.deepEqual(device.history, ["r1"]);
+  config.onError(() => assert.fail("a good file is refused"));
+  assert.equal(logged.length, 1);
+});
+
+test("a late listener that fails harms nobody", async () => {
+  const device = new Device({ name: "r1", content: first }), logged: string[] = [];
+  device.stage("r2", "no JSON");
+  const config = await openSettings({ client: device, log: (text) => void logged.push(text) });
+  config.onError(() => { throw new Error("listens badly"); });
+  await new Promise((done) => setTimeout(done, 5)); // an unhandled rejection would end the test
+  assert.deepEqual(logged, ["a listener of the settings failed"]);
+});
+
 test("an app without settings has its defaults", async () => {
   const device = new Device(undefined), config = await openSettings({ client: device, defaults: { dark: true } });
   config.onError((e) => assert.fail(e.error.message));

@@ -55,6 +55,15 @@ function given(options: Partial<UpdatesOptions> = {}) {
   return { device, seen, restarts, all, manager, listen };
 }
 
+test("a question that cannot be shown does not make a ready update a failed one", async () => {
+  const { device, seen, all, manager, listen } = given({ showModal: () => { throw new Error("showModal:fail"); } });
+  listen();
+  device.offers = [offer({ mode: "prompt" })];
+  await all.launched();
+  await turn();
+  assert.deepEqual([manager.state, seen], ["ready", ["check true", "ready"]]);
+});
+
 test("check, then ready, then apply: the old release runs while the new one comes", async () => {
   const { device, seen, restarts, all, manager, listen } = given();
   device.offers = [offer()];

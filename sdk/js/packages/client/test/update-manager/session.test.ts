@@ -45,6 +45,18 @@ function given(more: Partial<SessionOptions<LaunchLike & { version: string }>> =
   return { s, clock, told, stage: (v: string) => (staged = v), platform: () => platform };
 }
 
+test("a release on trial that does not come up is left, also where that cannot be written down", async () => {
+  const told: string[] = [];
+  const launches = [{ token: "t", trial: true }, { token: "", trial: false }].map((l) => ({
+    ...l, confirm: async () => undefined, close: async () => undefined, crash: async () => { throw new Error("the disk is full"); },
+  }));
+  let n = 0;
+  const start = async () => launches[n++];
+  const s = session({ client: { start, page: async () => ({ launch: await start() }) }, clock: new Hands(), run: (l) => { if (l.trial) throw new Error("broken"); }, log: (text) => void told.push(text) });
+  assert.equal((await s.open()).launch.token, "");
+  assert.equal(told.length, 2);
+});
+
 test("a cold start uses what is staged, a hot one never switches", async () => {
   const { s, clock, told, stage } = given();
   assert.equal((await s.open()).hot, false);
