@@ -13,7 +13,7 @@ func BaseURL(configured string, trusted func(r *http.Request) bool) func(r *http
 		return func(*http.Request) string { return base }
 	}
 	return func(r *http.Request) string {
-		scheme, host := "http", r.Host
+		scheme := "http"
 		if r.TLS != nil {
 			scheme = "https"
 		}
@@ -21,10 +21,17 @@ func BaseURL(configured string, trusted func(r *http.Request) bool) func(r *http
 			if p := r.Header.Get("X-Forwarded-Proto"); p == "http" || p == "https" {
 				scheme = p
 			}
-			if h := r.Header.Get("X-Forwarded-Host"); h != "" && !strings.ContainsAny(h, "/ ,\\\"'<>") {
-				host = h
-			}
 		}
-		return scheme + "://" + host
+		return scheme + "://" + HostOf(r, trusted)
 	}
+}
+
+// HostOf gives the host that a client asked: of X-Forwarded-Host where trusted says so of the peer, else of the request.
+func HostOf(r *http.Request, trusted func(r *http.Request) bool) string {
+	if trusted != nil && trusted(r) {
+		if h := r.Header.Get("X-Forwarded-Host"); h != "" && !strings.ContainsAny(h, "/ ,\\\"'<>") {
+			return h
+		}
+	}
+	return r.Host
 }

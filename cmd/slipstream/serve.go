@@ -32,11 +32,11 @@ const defaultData = "./slipstream-data"
 
 // serveFlags are the flags of serve, as given; "" means environment, settings file, default.
 type serveFlags struct {
-	listen, data, database, blobs, baseURL, secret, proxies, pages, log string
-	guardEvery, patchRoot                                               string
-	signIn                                                              signInFlags
-	reports                                                             reportFlags
-	tell                                                                tellFlags
+	listen, data, database, blobs, baseURL, hosts, secret, proxies, pages, log string
+	guardEvery, patchRoot                                                      string
+	signIn                                                                     signInFlags
+	reports                                                                    reportFlags
+	tell                                                                       tellFlags
 }
 
 func newServeCommand(t *tool) *cobra.Command {
@@ -65,6 +65,7 @@ first start, seals the keys that states are signed with: keep a copy, and give e
 	flags.StringVar(&f.database, "database", "", "postgres://… (default: a SQLite file in the data folder)")
 	flags.StringVar(&f.blobs, "blobs", "", "s3://bucket?endpoint=… or a folder (default: a folder in the data folder)")
 	flags.StringVar(&f.baseURL, "base-url", "", "address under which devices reach this server, for what is printed")
+	flags.StringVar(&f.hosts, "hosts", "", "names, by commas, that this server answers to; others get 421 (default: any, see the guide of operations)")
 	flags.StringVar(&f.secret, "secret", "", "file of the server secret (default: secret in the data folder)")
 	flags.StringVar(&f.proxies, "trusted-proxies", "", "networks, by commas, whose X-Forwarded-For is believed")
 	flags.StringVar(&f.pages, "web-origins", "", "origins, by commas, whose web pages may check and report; \"none\" for no page (default \"*\": all)")
@@ -88,7 +89,8 @@ type serveConfig struct {
 	place
 	listen  string
 	baseURL string
-	secret  string // file
+	hosts   map[string]bool // names that it answers to; none: see hostRule
+	secret  string          // file
 	proxies []netip.Prefix
 	pages   []string // as deliver.Config takes it
 	reports reportSettings
@@ -130,6 +132,9 @@ func (t *tool) serveConfig(f serveFlags) (serveConfig, error) {
 			return c, usageError{slipstream.Hint(fmt.Errorf("trusted proxies: %w", err), "use networks such as 10.0.0.0/8,::1")}
 		}
 		c.proxies = append(c.proxies, p)
+	}
+	if c.hosts, err = parseHosts(first(f.hosts, t.env.Get("hosts", ""))); err != nil {
+		return c, usageError{err}
 	}
 	if c.pages, err = parseOrigins(first(f.pages, t.env.Get("web-origins", deliver.AnyPage))); err != nil {
 		return c, usageError{err}

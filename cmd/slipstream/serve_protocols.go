@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 
@@ -54,11 +53,7 @@ func (c *serveConfig) foreign(o opened, devices *deliver.Server, changes *rollou
 		f.running = append(f.running, k.Run)
 		return k.Catalogue
 	}
-	trusted := c.trusted()
-	base := protocol.BaseURL(c.baseURL, func(r *http.Request) bool {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		return err == nil && trusted != nil && trusted(host)
-	})
+	base := protocol.BaseURL(c.baseURL, c.fromProxy())
 	f.surfaces[easyclick.Name] = easyclick.New(easyclick.Config{Catalogue: keep(easyclick.Protocol{}), Decider: decider, Bytes: bytes, BaseURL: base, Log: c.log})
 	patches := keep(ocrunner.Protocol{})
 	links := ocrunner.NewTokens(o.links, o.store, nil, c.log)
@@ -90,6 +85,12 @@ func (f *foreign) run(ctx context.Context) error {
 		group.Go(func() error { return run(ctx) })
 	}
 	return group.Wait()
+}
+
+// saysAddresses says whether answers under a path carry addresses of this server.
+func (f *foreign) saysAddresses(path string) bool {
+	s := f.surface(path)
+	return s != nil && s != http.Handler(f.patches) // those name paths alone
 }
 
 // surface gives the adapter that a path belongs to, or nil.

@@ -199,7 +199,10 @@ func (t *tool) startServer(ctx context.Context, cfg serveConfig) (_ *runningServ
 	if err != nil {
 		return nil, errors.Join(err, listener.Close(), news.close(), o.close())
 	}
-	server := httpx.NewServer(routes(devices.Handler(), admin.Handler(), pages.Handler(), adapters, news.metrics()), cfg.log)
+	hosts := cfg.hostRule()
+	hosts.warn(ctx, &cfg)
+	all := routes(devices.Handler(), admin.Handler(), pages.Handler(), adapters, news.metrics())
+	server := httpx.NewServer(hosts.guard(all, adapters.saysAddresses), cfg.log)
 
 	// A restored database gets new epochs before any device asks.
 	resignOnce(ctx, changes, cfg.log)
