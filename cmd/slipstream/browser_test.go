@@ -150,6 +150,8 @@ func (b *browser) click(selector string) {
 // signIn types a token where it is asked for.
 func (b *browser) signIn(token string) {
 	b.Helper()
+	b.until(`!!document.querySelector("input[name=token], [data-way=token]")`)
+	b.eval(`document.querySelector("[data-way=token]")?.click()`)
 	b.until(`!!document.querySelector("input[name=token]")`)
 	b.eval(fmt.Sprintf(`(() => { const i = document.querySelector("input[name=token]"); i.value = %q; i.dispatchEvent(new Event("input", { bubbles: true })); })()`, token))
 	b.click("form button[type=submit]")

@@ -59,7 +59,7 @@ func TestTheConsoleShowsWhatIsInForce(t *testing.T) {
 	b.open("/console/?from=mail")
 	b.shows("Sign in")
 	b.signIn("slp_wrong")
-	b.shows("This token is not accepted", "unauthorized")
+	b.shows("Not accepted", "unauthorized")
 	b.signIn(s.Token())
 	b.shows("Overview", "Corner Shop", "main 1.1.0", "20%", "main 1.0.0")
 	if got := b.eval("location.pathname + location.search"); got != "/console/?from=mail" {
@@ -107,7 +107,7 @@ func TestTheConsoleShowsWhatIsInForce(t *testing.T) {
 	b.click("button[aria-label='Sign out']")
 	b.shows("Sign in")
 	b.open("/console/")
-	b.shows("API token")
+	b.shows("Sign in")
 	b.quiet()
 }
 
@@ -231,7 +231,7 @@ func TestTheConsoleShowsPatchesWhileTheyAreMade(t *testing.T) {
 	b.shows("Not there", "not_found")
 	b.eval(`fetch("/v1/session", { method: "DELETE" })`)
 	b.open("/console/apps/shop/releases/main@1.1.0")
-	b.shows("API token")
+	b.shows("Sign in")
 	b.signIn(s.Token())
 	b.shows("main 1.1.0", "Patches")
 	b.quiet()

@@ -23,8 +23,8 @@ export function everywhere() {
   return me.value?.apps.length === 0;
 }
 
-async function ask(method, body) {
-  const answer = await fetch(WHERE, { method, cache: "no-store", ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }) });
+async function ask(method, body, where = "") {
+  const answer = await fetch(WHERE + where, { method, cache: "no-store", ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }) });
   const text = await answer.text();
   let said = {};
   try {
@@ -70,4 +70,22 @@ export async function signOut() {
 // expired is told by the API client that a request was not let in.
 export function expired() {
   me.value = null;
+}
+
+// ways says how people may sign in: {password, requireOTP, sso?: {name, path}}.
+export async function ways() {
+  return mine("GET", "/ways");
+}
+
+// mine asks for something about one's own account, below /v1/session. A problem is thrown with its code and hint.
+export async function mine(method, where, body) {
+  const { ok, status, said } = await ask(method, body, where);
+  if (ok) return said;
+  if (status === 401 && said.code === "unauthorized" && me.value && where === "/account") expired();
+  throw Object.assign(new Error(said.detail ?? String(status)), { status, code: said.code, hint: said.hint, faults: said.errors ?? [] });
+}
+
+// take makes a session that was just begun the one of this page.
+export function take(session) {
+  me.value = session;
 }
