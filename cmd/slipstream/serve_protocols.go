@@ -70,9 +70,10 @@ func (c *serveConfig) foreign(o opened, devices *deliver.Server, changes *rollou
 	keep(capgo.Protocol{})
 	apps := capgo.NewBook(o.store, o.blobs, nil, c.log)
 	f.running = append(f.running, apps.Run)
-	f.surfaces[capgo.Name] = capgo.New(capgo.Config{Book: apps, Decider: decider, Reporter: devices, Running: protocol.Runs(o.store), Bytes: bytes, BaseURL: base, Log: c.log})
+	f.surfaces[capgo.Name] = capgo.New(capgo.Config{Book: apps, Decider: decider, Reporter: devices, Running: protocol.Runs(o.store), Bytes: bytes,
+		Blobs: o.blobs, BaseURL: base, Log: c.log})
 	f.settle = func(ctx context.Context) error {
-		return errors.Join(devices.Settle(ctx), book.Settle(ctx), apps.Refresh(ctx))
+		return errors.Join(devices.Settle(ctx), book.Settle(ctx), apps.Settle(ctx))
 	}
 	f.bundling = manage.New(manage.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Limiter: logins, Sender: c.sender(), BaseURL: base, Settle: f.settle, Log: c.log})
 	return f

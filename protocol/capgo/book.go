@@ -31,6 +31,7 @@ type Book struct {
 	current atomic.Pointer[edition]
 	loading chan struct{} // one look at the store at a time, so that no older edition follows a newer one
 	states  map[stateKey]offered
+	failed  map[slipstream.Digest]time.Time // bundles that could not be listed, and when to try again
 }
 
 // NewBook makes a Book that is empty until Run or Refresh. A nil clock is the real one.
@@ -41,7 +42,8 @@ func NewBook(st store.Store, blobs blob.Store, clock func() time.Time, log *slog
 	if clock == nil {
 		clock = time.Now
 	}
-	b := &Book{store: st, blobs: blobs, clock: clock, log: log.With("protocol", Name), loading: make(chan struct{}, 1), states: map[stateKey]offered{}}
+	b := &Book{store: st, blobs: blobs, clock: clock, log: log.With("protocol", Name), loading: make(chan struct{}, 1), states: map[stateKey]offered{},
+		failed: map[slipstream.Digest]time.Time{}}
 	b.current.Store(&edition{})
 	return b
 }
@@ -56,7 +58,9 @@ type app struct {
 	items    map[slipstream.Digest]*item
 	versions map[string][]*item // by version, highest seq first
 	channels map[string]*channel
-	files    map[slipstream.Digest]bool // what may be downloaded whole
+	zips     map[slipstream.Digest]bool
+	pieces   map[slipstream.Digest]int64 // files of listed bundles, and their sizes
+	coded    map[slipstream.Digest]place // those of them that there are in Brotli
 }
 
 // channel is what a channel offers and offered. byOffer are the names by rollout and retry, byLeft those for who must leave
@@ -86,6 +90,8 @@ type item struct {
 	embedded bool
 	zip      slipstream.Digest
 	made     rendition
+	listable bool
+	files    []listedFile // empty while they are not listed
 }
 
 // meets reports whether some device could run both of what is for these platforms.
@@ -144,13 +150,34 @@ func (b *Book) Run(ctx context.Context) error {
 	return nil
 }
 
-// Refresh reads the store, gives names to what is new and puts a new edition in force.
+// Refresh reads the store, gives names to what is new, puts a new edition in force, and lists the files of what is newly on
+// offer. It is called by one goroutine at a time.
 func (b *Book) Refresh(ctx context.Context) error {
+	missing, err := b.load(ctx)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	made, err := b.list(ctx, missing)
+	if err == nil && made {
+		_, err = b.load(ctx)
+	}
+	return err
+}
+
+// Settle takes what the store holds by now, so that whoever changed something sees it in this node's next answers. Listings
+// come later, and are not waited for.
+func (b *Book) Settle(ctx context.Context) error {
+	_, err := b.load(ctx)
+	return err
+}
+
+// load swaps a new edition in and gives the bundles on offer that are not listed yet.
+func (b *Book) load(ctx context.Context) ([]slipstream.Digest, error) {
 	select {
 	case b.loading <- struct{}{}:
 		defer func() { <-b.loading }()
 	case <-ctx.Done():
-		return fmt.Errorf("wait for another look at the store: %w", ctx.Err())
+		return nil, fmt.Errorf("wait for another look at the store: %w", ctx.Err())
 	}
 	var r *reading
 	read := func(tx store.Tx) (err error) {
@@ -158,7 +185,7 @@ func (b *Book) Refresh(ctx context.Context) error {
 		return r.all()
 	}
 	if err := b.store.View(ctx, read); err != nil {
-		return fmt.Errorf("read apps: %w", err)
+		return nil, fmt.Errorf("read apps: %w", err)
 	}
 	if len(r.writes) > 0 {
 		err := b.store.Update(ctx, func(tx store.Tx) error {
@@ -173,12 +200,12 @@ func (b *Book) Refresh(ctx context.Context) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("give names: %w", err)
+			return nil, fmt.Errorf("give names: %w", err)
 		}
 	}
 	b.current.Store(r.edition)
 	b.states = r.states
-	return nil
+	return r.unlisted, nil
 }
 
 type stateKey struct{ app, channel, platform string }
@@ -198,14 +225,17 @@ type reading struct {
 	tx      store.Tx
 	edition *edition
 	made    map[slipstream.Digest]store.Rendition
+	listed  map[slipstream.Digest]store.Rendition
 	states  map[stateKey]offered
 	rows    map[string][]store.StateRow // by app
 	writes  []store.Setting
+	// unlisted are bundles on offer whose files are not listed yet.
+	unlisted []slipstream.Digest
 }
 
 func (r *reading) all() error {
 	r.edition, r.made, r.rows = &edition{apps: map[string]*app{}}, map[slipstream.Digest]store.Rendition{}, map[string][]store.StateRow{}
-	r.states = map[stateKey]offered{}
+	r.states, r.listed = map[stateKey]offered{}, map[slipstream.Digest]store.Rendition{}
 	on, err := protocol.Switched(r.ctx, r.tx, Name)
 	if err != nil || len(on) == 0 {
 		return err
@@ -217,6 +247,8 @@ func (r *reading) all() error {
 	for _, d := range list {
 		if d.From == "" {
 			r.made[d.Release] = d
+		} else {
+			r.listed[d.Release] = d
 		}
 	}
 	rows, err := r.tx.States().Since(r.ctx, 0)
@@ -251,7 +283,8 @@ func (r *reading) app(name string, raw json.RawMessage) error {
 	if err != nil {
 		return broken{err}
 	}
-	a := &app{name: name, options: o, items: map[slipstream.Digest]*item{}, versions: map[string][]*item{}, channels: map[string]*channel{}, files: map[slipstream.Digest]bool{}}
+	a := &app{name: name, options: o, items: map[slipstream.Digest]*item{}, versions: map[string][]*item{}, channels: map[string]*channel{},
+		zips: map[slipstream.Digest]bool{}, pieces: map[slipstream.Digest]int64{}, coded: map[slipstream.Digest]place{}}
 	releases, err := r.tx.Releases().List(r.ctx, store.ReleaseFilter{App: name, Package: o.Package})
 	if err != nil {
 		return err
@@ -263,8 +296,9 @@ func (r *reading) app(name string, raw json.RawMessage) error {
 		m := rel.Manifest
 		i := &item{digest: rel.Digest, seq: m.Seq, version: m.Version, platform: m.Platform, runtime: m.Runtime, embedded: rel.Embedded}
 		if d, ok := r.made[rel.Digest]; ok && (Protocol{}).FitsWith(raw, m) == nil && json.Unmarshal(d.Doc, &i.made) == nil {
-			i.zip = d.SHA256
-			a.files[d.SHA256] = true
+			i.zip, i.listable = d.SHA256, listable(m)
+			a.zips[d.SHA256] = true
+			a.lists(i, r.listed)
 		}
 		a.items[i.digest] = i
 		a.versions[i.version] = append(a.versions[i.version], i)
@@ -274,6 +308,22 @@ func (r *reading) app(name string, raw json.RawMessage) error {
 	}
 	r.edition.apps[name] = a
 	return nil
+}
+
+// lists takes the list of a bundle's files over.
+func (a *app) lists(i *item, listed map[slipstream.Digest]store.Rendition) {
+	d, ok := listed[i.digest]
+	var l listing
+	if !ok || !i.listable || json.Unmarshal(d.Doc, &l) != nil {
+		return
+	}
+	i.files = l.Files
+	for _, f := range l.Files {
+		a.pieces[f.SHA256] = f.Size
+		if f.Coded > 0 {
+			a.coded[f.SHA256] = place{d.SHA256, f.At, f.Coded}
+		}
+	}
 }
 
 // channels reads what each channel offers, and names what has no name yet.
@@ -313,6 +363,9 @@ func (r *reading) channels(a *app) error {
 		}
 		for i := range rollouts {
 			ch.byLeft[offerOf(&rollouts[i])] = h.leaving(offerOf(&rollouts[i]))
+			if on := a.items[rollouts[i].Manifest]; on != nil && on.listable && on.files == nil && !slices.Contains(r.unlisted, on.digest) {
+				r.unlisted = append(r.unlisted, on.digest)
+			}
 		}
 		a.channels[c.Name] = ch
 	}

@@ -103,8 +103,11 @@ func (s *Server) offer(r *http.Request, a *app, ch *channel, d *device, is *deci
 	case d.key != "" && d.key != i.made.KeyID && !d.plugin.electron:
 		return said(slipstream.ReasonSignatureInvalid, d, false), slipstream.ReasonSignatureInvalid, nil
 	}
-	u := update{Version: name, URL: s.cfg.BaseURL(r) + "/" + Name + "/" + a.name + "/files/" + string(i.zip) + ".zip", SessionKey: i.made.SessionKey,
-		Comment: to.Apply.Message}
+	base := s.cfg.BaseURL(r) + "/" + Name + "/" + a.name + "/files/"
+	u := update{Version: name, URL: base + string(i.zip) + ".zip", SessionKey: i.made.SessionKey, Comment: to.Apply.Message}
+	if d.plugin.lists() {
+		u.Manifest = i.pieces(base)
+	}
 	switch {
 	case signed && d.plugin.takesHex():
 		u.Checksum = hex.EncodeToString(i.made.Checksum)

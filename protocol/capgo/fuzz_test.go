@@ -20,7 +20,7 @@ func (deaf) Report(*http.Request, []slipstream.Event) error { return nil }
 func FuzzRequests(f *testing.F) {
 	w := newWorld(f, "")
 	w.release("1.4.0", map[string]string{"index.html": "1"})
-	w.server = New(Config{Book: w.book, Decider: w.Devices, Reporter: deaf{}, Bytes: w.Devices.Handler(), BaseURL: protocoltest.BaseURL})
+	w.server = New(Config{Book: w.book, Decider: w.Devices, Reporter: deaf{}, Bytes: w.Devices.Handler(), Blobs: w.Blobs, BaseURL: protocoltest.BaseURL})
 	good, err := json.Marshal(phone(map[string]any{"action": "set", "timestamp": 1, "channel": "beta"}))
 	if err != nil {
 		f.Fatal(err)

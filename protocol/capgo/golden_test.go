@@ -14,7 +14,7 @@ var updateFiles = protocoltest.UpdateFlag()
 // newServer is a server over the world, and its book.
 func newServer(w *protocoltest.World, base func(*http.Request) string, clock func() time.Time) (*Server, *Book) {
 	book := NewBook(w.Store, w.Blobs, clock, nil)
-	return New(Config{Book: book, Decider: w.Devices, Reporter: w.Devices, Running: protocol.Runs(w.Store), Bytes: w.Devices.Handler(), BaseURL: base, Clock: clock}), book
+	return New(Config{Book: book, Decider: w.Devices, Reporter: w.Devices, Running: protocol.Runs(w.Store), Bytes: w.Devices.Handler(), Blobs: w.Blobs, BaseURL: base, Clock: clock}), book
 }
 
 func serve(w *protocoltest.World) http.Handler {

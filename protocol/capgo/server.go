@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
+	"github.com/slipstream-ota/slipstream/blob"
 	"github.com/slipstream-ota/slipstream/internal/httpx"
 	"github.com/slipstream-ota/slipstream/protocol"
 )
@@ -30,6 +31,7 @@ type Config struct {
 	Running func(ctx context.Context, app, pkg, device string) (slipstream.Digest, error)
 	// Bytes serves /v1/blobs/{sha256} with ranges and conditions.
 	Bytes   http.Handler
+	Blobs   blob.Store
 	BaseURL func(r *http.Request) string
 	// Clock is the server's; nil is the real one.
 	Clock func() time.Time
@@ -56,6 +58,7 @@ func New(cfg Config) *Server {
 	}
 	base := "/" + Name + "/{app}/"
 	s.mux.HandleFunc(base+"updates", s.updates)
+	s.mux.HandleFunc(base+"updates/manifest_size", s.sizes)
 	s.mux.HandleFunc(base+"stats", s.stats)
 	s.mux.HandleFunc(base+"channel_self", s.channelSelf)
 	s.mux.HandleFunc(base+"files/{name}", s.file)
@@ -138,7 +141,7 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request, limit int64) []byt
 	return nil
 }
 
-// file serves a bundle, which is named by its hash. It is never coded on the way, and never changes: clients append to what
+// file serves a bundle or one file of it, which are named by their hash. It is never coded on the way, and never changes: clients append to what
 // they have of it.
 func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	if !s.allowed(w, r, http.MethodGet, http.MethodHead) {
@@ -150,7 +153,18 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	}
 	name, ending, _ := strings.Cut(r.PathValue("name"), ".")
 	d := slipstream.Digest(name)
-	if !d.Valid() || !a.files[d] || ending != "zip" {
+	if p, there := a.coded[d]; there && ending == "br" {
+		s.part(w, r, r.PathValue("name"), p)
+		return
+	}
+	kind := "application/zip"
+	_, there := a.pieces[d]
+	if ending == "" {
+		kind = "application/octet-stream"
+	} else {
+		there = a.zips[d] && ending == "zip"
+	}
+	if !there {
 		s.refuse(w, r, http.StatusNotFound, nothing{Error: "not_found", Kind: kindFailed, Message: "There is no such file"}, nil)
 		return
 	}
@@ -159,7 +173,7 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	for _, name := range []string{"Available-Dictionary", "Accept-Encoding"} {
 		to.Header.Del(name)
 	}
-	w.Header().Set("Content-Type", "application/zip")
+	w.Header().Set("Content-Type", kind)
 	s.cfg.Bytes.ServeHTTP(w, to)
 }
 
