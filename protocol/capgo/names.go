@@ -32,7 +32,7 @@ func (n *named) rollout() string {
 	return id
 }
 
-// maxNames is how many names a channel keeps besides those of offers that stand.
+// maxNames is how many names a channel keeps besides those of releases that it offers.
 const maxNames = 200
 
 func historyKey(app, channel string) string { return Name + "/names/" + app + "/" + channel }
@@ -78,9 +78,8 @@ const shortDigits = 12 // of a digest, longer than any count of retries
 // Where the newest release is withdrawn and an older offer is in force again, devices that must leave get that one by another
 // name still, also those who failed with it once; for all others it keeps its name.
 func (h *history) follow(rollouts []slipstream.Rollout, withdrawn []slipstream.Digest, taken func(name string, release slipstream.Digest) bool) bool {
-	changed, standing := false, map[string]bool{}
+	changed, standing := false, map[slipstream.Digest]bool{}
 	give := func(ro *slipstream.Rollout, offer string) {
-		standing[offer] = true
 		if h.at(offer) >= 0 {
 			return
 		}
@@ -92,11 +91,10 @@ func (h *history) follow(rollouts []slipstream.Rollout, withdrawn []slipstream.D
 		changed = true
 	}
 	for _, ro := range slices.Backward(rollouts) {
-		if slices.Contains(withdrawn, ro.Manifest) {
-			standing[offerOf(&ro)] = true
-			continue
+		standing[ro.Manifest] = true
+		if !slices.Contains(withdrawn, ro.Manifest) {
+			give(&ro, offerOf(&ro))
 		}
-		give(&ro, offerOf(&ro))
 	}
 	left := h.newest(withdrawn)
 	for _, ro := range slices.Backward(rollouts) {
@@ -106,7 +104,7 @@ func (h *history) follow(rollouts []slipstream.Rollout, withdrawn []slipstream.D
 	}
 	over := len(h.Entries) - maxNames
 	h.Entries = slices.DeleteFunc(h.Entries, func(e named) bool {
-		forget := over > 0 && !standing[e.Offer]
+		forget := over > 0 && !standing[e.Release]
 		if forget {
 			over--
 			changed = true
