@@ -105,6 +105,12 @@ type NewFactor struct {
 	First  string `json:"first" maxLength:"64" doc:"A code that the app makes of it"`
 }
 
+// NewOwnToken asks for a personal API token.
+type NewOwnToken struct {
+	Proof
+	NewToken
+}
+
 // Recovery are new recovery codes.
 type Recovery struct {
 	Recovery []string `json:"recovery" doc:"Shown once"`
@@ -228,13 +234,13 @@ func (s *Server) account(ctx context.Context, who auth.Principal, _ *struct{}) (
 	return answer(out, err)
 }
 
-func (s *Server) createOwnToken(ctx context.Context, who auth.Principal, in *struct{ Body NewToken }) (*body[Token], error) {
+func (s *Server) createOwnToken(ctx context.Context, who auth.Principal, in *struct{ Body NewOwnToken }) (*body[Token], error) {
 	b := in.Body
 	spec := auth.Spec{Name: b.Name, Role: auth.Role(b.Role), App: b.App}
 	if b.Expires != nil {
 		spec.Expires = *b.Expires
 	}
-	spec, err := s.cfg.Members.PersonalToken(ctx, who, spec)
+	spec, err := s.cfg.Members.PersonalToken(ctx, who, b.Password, b.OTP, spec)
 	if err != nil {
 		return nil, err
 	}

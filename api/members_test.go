@@ -87,8 +87,8 @@ func TestASecondFactorAndPersonalTokens(t *testing.T) {
 	p.want(200, "POST", "/v1/session", `{"member":"ann","password":"`+password+`","otp":"`+codes.Recovery[0]+`"}`)
 	p.want(200, "GET", "/v1/session/account", "", `"recovery":9`)
 
-	p.want(403, "POST", "/v1/session/tokens", `{"name":"ann-ci","role":"owner"}`, "more than your own")
-	token := decoded[api.Token](w, p.want(200, "POST", "/v1/session/tokens", `{"name":"ann-ci","role":"operator"}`, `"member":"ann"`))
+	p.want(403, "POST", "/v1/session/tokens", `{"name":"ann-ci","role":"owner","password":"`+password+`","otp":"`+codes.Recovery[1]+`"}`, "more than your own")
+	token := decoded[api.Token](w, p.want(200, "POST", "/v1/session/tokens", `{"name":"ann-ci","role":"operator","password":"`+password+`","otp":"`+codes.Recovery[1]+`"}`, `"member":"ann"`))
 	w.secrets["ann-ci"] = token.Secret
 	me, err := w.client("ann-ci").WhoAmI(w.ctx)
 	w.must(err)

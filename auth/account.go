@@ -253,7 +253,11 @@ func (m *Members) mine(ctx context.Context, who Principal, password, code, actio
 	if err != nil {
 		return err
 	}
-	if looked.Password != "" { // who came in by an identity provider may have none
+	if looked.Password == "" { // who came in by an identity provider may have none
+		if err := m.fresh(ctx, who); err != nil {
+			return err
+		}
+	} else {
 		if wait := m.limiter.wait(ofMember(looked.Name)); wait > 0 {
 			return &Slowed{wait}
 		}
@@ -290,6 +294,21 @@ func (m *Members) mine(ctx context.Context, who Principal, password, code, actio
 		return slipstream.Invalidf("the code is wrong")
 	}
 	return err
+}
+
+// freshLife is how long after a sign-in it is known who sits there.
+const freshLife = 15 * time.Minute
+
+// fresh refuses a session that did not begin just now: for members without a password that is what shows who they are.
+func (m *Members) fresh(ctx context.Context, who Principal) error {
+	_, sessions, err := m.Account(ctx, who)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(sessions, func(s store.Session) bool { return s.ID == who.Session && m.now().Sub(s.Created) < freshLife }) {
+		return nil
+	}
+	return slipstream.Hint(fmt.Errorf("the sign-in was too long ago for this: %w", ErrForbidden), "sign out, sign in by the identity provider again, and do it within %d minutes", int(freshLife.Minutes()))
 }
 
 // SetPassword changes the own password. Other sessions end.
@@ -377,8 +396,9 @@ func (m *Members) EndSessions(ctx context.Context, who Principal, id string) err
 	})
 }
 
-// PersonalToken checks what a member may have a token of their own for, before Tokens makes it.
-func (m *Members) PersonalToken(ctx context.Context, who Principal, s Spec) (Spec, error) {
+// PersonalToken checks what a member may have a token of their own for, and that it is they who sit there, before Tokens
+// makes it.
+func (m *Members) PersonalToken(ctx context.Context, who Principal, password, code string, s Spec) (Spec, error) {
 	x, _, err := m.Account(ctx, who)
 	if err != nil {
 		return s, err
@@ -390,5 +410,5 @@ func (m *Members) PersonalToken(ctx context.Context, who Principal, s Spec) (Spe
 		return s, fmt.Errorf("a token for app %s, which is not yours: %w", s.App, ErrForbidden)
 	}
 	s.Member = x.Name
-	return s, nil
+	return s, m.mine(ctx, who, password, code, "member.token", func(store.Tx, *store.Member) error { return nil })
 }

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/slipstream-ota/slipstream/auth"
 	"github.com/slipstream-ota/slipstream/store"
@@ -30,6 +31,15 @@ func TestAnIdentityProvidersAccountIsTiedToItsMember(t *testing.T) {
 	if now, err := h.sessions.Who(h.ctx, secret); err != nil || now.Lacks || !now.May(auth.Publish, "shop") {
 		t.Errorf("the second factor is the provider's matter: %+v, %v", now, err)
 	}
+	mine := h.start(who)
+	h.must(h.members.SetPassword(h.ctx, mine, "", "", password))
+	_, err = h.members.Invite(h.ctx, h.root, "ann", true)
+	h.must(err)
+	who, err = in(ann)
+	h.must(err)
+	mine = h.start(who)
+	h.clock.now = h.clock.now.Add(15 * time.Minute)
+	h.want(h.members.SetPassword(h.ctx, mine, "", "", password), auth.ErrForbidden, "a password for one who signed in long ago and has none")
 	moved := ann
 	moved.Email, moved.Verified = "ann@elsewhere.example", false
 	if who, err := in(moved); err != nil || who.Member != "ann" {

@@ -264,7 +264,7 @@ func TestAServerThatWantsASecondFactorOfEverybody(t *testing.T) {
 	if lacking.May(auth.Read, "") || len(lacking.Actions()) != 0 {
 		t.Errorf("%+v may do something", lacking)
 	}
-	_, err = h.members.PersonalToken(h.ctx, lacking, auth.Spec{Name: "x", Role: auth.Viewer})
+	_, err = h.members.PersonalToken(h.ctx, lacking, password, "", auth.Spec{Name: "x", Role: auth.Viewer})
 	h.want(err, auth.ErrForbidden, "a token")
 	setup, err := h.members.NewFactor(h.ctx, lacking)
 	h.must(err)
@@ -310,12 +310,14 @@ func TestSessionsAndTokensOfAMemberEndWithThemAndWithTheirRights(t *testing.T) {
 	h.member("root", auth.Owner)
 	h.member("ann", auth.Publisher, "shop", "cart")
 	ann := h.in("ann", "")
-	spec, err := h.members.PersonalToken(h.ctx, ann, auth.Spec{Name: "ann-ci", Role: auth.Publisher})
+	spec, err := h.members.PersonalToken(h.ctx, ann, password, "", auth.Spec{Name: "ann-ci", Role: auth.Publisher})
 	h.must(err)
+	_, err = h.members.PersonalToken(h.ctx, ann, another, "", auth.Spec{Name: "ann-ci", Role: auth.Publisher})
+	h.want(err, slipstream.ErrInvalid, "without the password")
 	_, secret, err := h.tokens.Create(h.ctx, "ann", spec)
 	h.must(err)
 	for what, s := range map[string]auth.Spec{"more than she may": {Name: "x", Role: auth.Owner}, "another's app": {Name: "x", Role: auth.Viewer, App: "bank"}} {
-		_, err := h.members.PersonalToken(h.ctx, ann, s)
+		_, err := h.members.PersonalToken(h.ctx, ann, password, "", s)
 		h.want(err, auth.ErrForbidden, what)
 	}
 	bearer := func() (auth.Principal, error) { return h.tokens.Authenticate(h.ctx, "Bearer "+secret) }
@@ -324,7 +326,7 @@ func TestSessionsAndTokensOfAMemberEndWithThemAndWithTheirRights(t *testing.T) {
 	if who.Member != "ann" || who.Name != "ann-ci" || who.Role != auth.Publisher || who.Apps != "cart,shop" {
 		t.Errorf("%+v", who)
 	}
-	_, err = h.members.PersonalToken(h.ctx, who, auth.Spec{Name: "x", Role: auth.Viewer})
+	_, err = h.members.PersonalToken(h.ctx, who, password, "", auth.Spec{Name: "x", Role: auth.Viewer})
 	h.want(err, auth.ErrForbidden, "a token that makes tokens")
 	_, err = h.members.Change(h.ctx, h.root, "ann", func(s *auth.MemberSpec) { s.Role, s.Apps = auth.Viewer, []string{"shop"} })
 	h.must(err)
