@@ -31,18 +31,19 @@ func (b *Builder) Await(ctx context.Context, release, from slipstream.Digest) bo
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.Wait)
 	defer cancel()
-	if leads, err := b.leads(ctx, w); err != nil || !leads {
-		return false
-	}
 	tick := time.NewTicker(waitLook)
 	defer tick.Stop()
-	for {
+	for known := false; ; known = true {
 		ended := b.ended.wait()
 		switch stands, err := b.stands(ctx, w); {
 		case err != nil, stands == hopeless:
 			return false
 		case stands == made:
 			return true
+		case !known:
+			if leads, err := b.leads(ctx, w); err != nil || !leads {
+				return false
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -58,8 +59,8 @@ type standing int
 
 const (
 	coming   standing = iota // it is young, or not planned yet
-	made                     // it has ended
-	hopeless                 // it takes long, or failed
+	made                     // it has ended just now
+	hopeless                 // it takes long, failed, or ended before: what is listed knows of it
 )
 
 func (b *Builder) stands(ctx context.Context, w wish) (standing, error) {
@@ -73,9 +74,9 @@ func (b *Builder) stands(ctx context.Context, w wish) (standing, error) {
 		return hopeless, nil
 	case i < 0:
 		return coming, nil
-	case jobs[i].State == store.JobDone:
+	case jobs[i].State == store.JobDone && b.cfg.Clock().Sub(jobs[i].Updated) <= waitYoung:
 		return made, nil
-	case jobs[i].State == store.JobFailed, b.cfg.Clock().Sub(jobs[i].Created) > waitYoung:
+	case jobs[i].State == store.JobDone, jobs[i].State == store.JobFailed, b.cfg.Clock().Sub(jobs[i].Created) > waitYoung:
 		return hopeless, nil
 	}
 	return coming, nil

@@ -103,6 +103,7 @@ func TestNobodyWaitsInVain(t *testing.T) {
 			w.must(err)
 			j, err := w.store.Jobs().Claim(w.Context(), "other", w.now, lease)
 			w.must(err)
+			j.Updated = w.now.Add(-age)
 			if j.State = state; state != store.JobRunning {
 				w.must(w.store.Jobs().Finish(w.Context(), j))
 			}
@@ -117,6 +118,7 @@ func TestNobodyWaitsInVain(t *testing.T) {
 		{about: "a stranger's base", from: func(*slipstream.Release) slipstream.Digest { return name(1) }},
 		{about: "a job that takes long", job: at(time.Minute, store.JobRunning)},
 		{about: "a job that failed", job: at(0, store.JobFailed)},
+		{about: "a job that ended long ago, of which the list knows", job: at(time.Minute, store.JobDone)},
 		{about: "too many wait", full: true},
 	} {
 		t.Run(c.about, func(t *testing.T) {
