@@ -65,7 +65,7 @@ function remembered(apps) {
 function Person() {
   const who = useKept(me);
   return html`<div class="person">
-    <div class="person-who"><span class="person-name" title=${who.name}>${who.name}</span><span class="person-role">${t(`role.${who.role}`)}${who.apps.length > 0 ? ` · ${who.apps.join(", ")}` : ""}</span></div>
+    <a class="person-who" href=${href("/account")}><span class="person-name" title=${who.name}>${who.name}</span><span class="person-role">${t(`role.${who.role}`)}${who.apps.length > 0 ? ` · ${who.apps.join(", ")}` : ""}</span></a>
     <div class="person-tools"><${Language} /><${Theme} /><${Button} kind="ghost" label=${t("nav.signOut")} onClick=${signOut}><${Icon} name="out" /><//></div>
   </div>`;
 }

@@ -1,4 +1,5 @@
 // All pages there are, and how one comes to them. The first path that fits is shown.
+import { Account } from "./pages/account.js";
 import { App } from "./pages/app.js";
 import { ChannelPage, Channels } from "./pages/channel.js";
 import { Overview } from "./pages/overview.js";
@@ -19,6 +20,7 @@ export const pages = [
   { path: "/apps/:app/releases/:release", page: Release },
   { path: "/apps/:app/protocols", page: Protocols },
   { path: "/server", page: Server },
+  { path: "/account", page: Account },
 ];
 
 // appSections are the entries below the app in the sidebar: path is behind /apps/{app}. needs is the right that one must
