@@ -6,5 +6,5 @@ go=$1
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 "$go" test -run '^$' -bench . -benchtime "${BENCHTIME:-2s}" -timeout 30m \
-	./decide ./halt ./halt/compare ./deliver ./deliver/live ./protocol/easyclick ./protocol/ocrunner ./protocol/codepush ./store/sqlite ./store/postgres ./publish ./cmd/slipstream | tee "$out"
+	./decide ./halt ./halt/compare ./deliver ./deliver/live ./protocol/easyclick ./protocol/ocrunner ./protocol/codepush ./protocol/capgo ./store/sqlite ./store/postgres ./publish ./cmd/slipstream | tee "$out"
 "$go" run ./scripts/benchreport docs/benchmarks.md <"$out"

@@ -211,6 +211,8 @@ func sentence(why slipstream.Reason) string {
 	switch why {
 	case slipstream.ReasonUpToDate:
 		return "No new version available"
+	case slipstream.ReasonNewRelease:
+		return "A new version is there"
 	case slipstream.ReasonNoRelease:
 		return "Nothing is on offer for this device"
 	case slipstream.ReasonNotInRollout, slipstream.ReasonControlGroup, slipstream.ReasonGrantNeeded:
@@ -227,6 +229,14 @@ func sentence(why slipstream.Reason) string {
 		return "What was on offer has been withdrawn"
 	case slipstream.ReasonSignatureInvalid:
 		return "What is on offer is not signed by the key that this app has"
+	case slipstream.ReasonRequires:
+		return "What is on offer needs another part of the app first"
+	case slipstream.ReasonPlatformMismatch:
+		return "What is on offer is for another platform"
+	case slipstream.ReasonRefusedAfterCrash, slipstream.ReasonDowngrade:
+		return "What is on offer is nothing for this device"
+	case slipstream.ReasonExpiredState:
+		return "This server cannot decide at the moment"
 	case slipstream.ReasonNotExpressible:
 		return "What is on offer is not ready for this client"
 	}
