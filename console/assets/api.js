@@ -70,10 +70,10 @@ async function ask(method, where, body, signal) {
   throw new Problem(answer.status, problem);
 }
 
-// send makes a change and gives the answer; everything on screen is asked for again.
-export async function send(method, where, body) {
+// send makes a change and gives the answer; everything on screen is asked for again, unless refresh is false.
+export async function send(method, where, body, { refresh = true } = {}) {
   const text = await ask(method, where, body);
-  refreshAll();
+  if (refresh) refreshAll();
   return text ? JSON.parse(text) : null;
 }
 

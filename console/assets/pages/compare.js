@@ -4,10 +4,10 @@ import { number, percent, share, t } from "../i18n.js";
 import { Card, Icon, Shown, Table, html } from "../ui.js";
 
 // Compared shows what the server found. of names the package and the rollouts whose arms are meant.
-export function Compared({ app, channel, of }) {
+export function Compared({ app, channel, of, title = t("compare.title") }) {
   const where = query(path`/apps/${app}/channels/${channel}/compare`, { package: of.package });
   const found = use(of.rollout.reduce((w, id) => `${w}&rollout=${encodeURIComponent(id)}`, where), () => 20_000);
-  return html`<${Card} title=${t("compare.title")} flush=${true}><${Shown} from=${found}>${(c) => html`
+  return html`<${Card} title=${title} flush=${true}><${Shown} from=${found}>${(c) => html`
     <${Table} label=${t("compare.title")} rows=${c.arms} rowKey=${(a) => a.name} columns=${[
       { key: "name", head: t("compare.arm"), cell: (a) => html`<span class="cell-main">${a.arm === "control" ? t("guard.control") : a.name}</span>` },
       { key: "share", head: t("rollout.share"), num: true, cell: (a) => share(a.share) },
@@ -18,7 +18,7 @@ export function Compared({ app, channel, of }) {
     ]} />
     ${c.doubt && html`<p class="warning compare-text"><${Icon} name="warn" /><span>${c.doubt}</span></p>`}
     ${c.results.map((r) => html`<div class="compare-result" key=${r.test.metric}><h3>${r.test.metric === "works" ? t("compare.works") : r.test.metric}</h3>
-      ${r.pairs.map((p) => html`<${Difference} key=${p.a + p.b} pair=${p} rate=${r.test.kind !== "number"} />`)}<p class="muted">${r.text}</p></div>`)}`}<//><//>`;
+      ${r.pairs.map((p) => html`<${Difference} key=${p.a + p.b} pair=${p} rate=${r.test.kind === "yes_no"} />`)}<p class="muted">${r.text}</p></div>`)}`}<//><//>`;
 }
 
 // Difference draws the interval of B minus A around nothing.

@@ -1,6 +1,6 @@
 // What is said alike on several pages: of rollouts, of conditions, of what devices told.
 import { ago, known, number, percent, share, stamp, t } from "../i18n.js";
-import { Badge, html } from "../ui.js";
+import { Badge, Time, html } from "../ui.js";
 
 export const ALL = 10000;
 
@@ -99,4 +99,17 @@ export function waitsText(r, freeze) {
   if (until > now) return t("waits.time", { when: ago(until, now) });
   const said = r.guard?.waits ?? "";
   return said.includes("to go") ? "" : said;
+}
+
+const HOUR = 3_600_000;
+
+// Seen says when something was last heard of, which the server keeps to the hour.
+export function Seen({ at }) {
+  if (at && Date.now() - new Date(at) < HOUR) return t("time.withinHour");
+  return html`<${Time} at=${at} />`;
+}
+
+// brief shortens a digest among words.
+export function brief(text) {
+  return /^[0-9a-f]{64}$/.test(text ?? "") ? text.slice(0, 12) : (text ?? "");
 }
