@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -101,12 +102,18 @@ type Keeper struct {
 	blobs    blob.Store
 	log      *slog.Logger
 	current  atomic.Pointer[Catalogue]
-	failed   map[slipstream.Digest]time.Time // renditions that failed, and when to try again
+	await    time.Duration // how long Settle waits for what is rendered
+	loading  chan struct{} // one look at the store at a time, so that no older catalogue follows a newer one
+
+	mu     sync.Mutex
+	failed map[slipstream.Digest]time.Time // renditions that failed, and when to try again
+	tried  chan struct{}                   // closed after the next attempt to render
 }
 
 const (
 	retryRender = time.Minute
 	retryLoad   = time.Second
+	awaitRender = 500 * time.Millisecond
 )
 
 // NewKeeper makes a Keeper. Its catalogue is empty until Run or Refresh.
@@ -114,7 +121,8 @@ func NewKeeper(p Protocol, st store.Store, blobs blob.Store, log *slog.Logger) *
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{protocol: p, store: st, blobs: blobs, log: log.With("protocol", p.Name()), failed: map[slipstream.Digest]time.Time{}}
+	k := &Keeper{protocol: p, store: st, blobs: blobs, log: log.With("protocol", p.Name()), await: awaitRender, loading: make(chan struct{}, 1),
+		failed: map[slipstream.Digest]time.Time{}, tried: make(chan struct{})}
 	k.current.Store(&Catalogue{})
 	return k
 }
@@ -145,25 +153,69 @@ func (k *Keeper) Refresh(ctx context.Context) error {
 		return err
 	}
 	for _, r := range missing {
-		if time.Now().Before(k.failed[r.Digest]) {
+		if !k.due(r) {
 			continue
 		}
 		err := k.render(ctx, r)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		k.rendered(r, err)
 		if err != nil {
-			k.failed[r.Digest] = time.Now().Add(retryRender)
 			k.log.LogAttrs(ctx, slog.LevelError, "a release could not be rendered for a protocol: its clients are not offered it",
 				slog.String("release", r.Digest.Short()), slog.Any("error", err))
 			continue
 		}
-		delete(k.failed, r.Digest)
 		if _, err := k.load(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Settle takes what the store holds by now, so that whoever changed something sees it in this node's next answers. What
+// Run is rendering meanwhile is waited for half a second; what takes longer comes by itself.
+func (k *Keeper) Settle(ctx context.Context) error {
+	wait := time.NewTimer(k.await)
+	defer wait.Stop()
+	for {
+		tried := k.attempt()
+		missing, err := k.load(ctx)
+		if err != nil || !slices.ContainsFunc(missing, k.due) {
+			return err
+		}
+		select {
+		case <-tried:
+		case <-wait.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// due says whether a release is to be rendered now: not if that failed a moment ago.
+func (k *Keeper) due(r *slipstream.Release) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !time.Now().Before(k.failed[r.Digest])
+}
+
+// attempt is closed once the next release was rendered, or could not be.
+func (k *Keeper) attempt() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.tried
+}
+
+func (k *Keeper) rendered(r *slipstream.Release, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if delete(k.failed, r.Digest); err != nil {
+		k.failed[r.Digest] = time.Now().Add(retryRender)
+	}
+	close(k.tried)
+	k.tried = make(chan struct{})
 }
 
 func (k *Keeper) render(ctx context.Context, r *slipstream.Release) error {
@@ -181,6 +233,12 @@ func (k *Keeper) render(ctx context.Context, r *slipstream.Release) error {
 
 // load swaps in what the store says and gives the releases that fit the protocol and are not rendered yet, newest first.
 func (k *Keeper) load(ctx context.Context) (missing []*slipstream.Release, err error) {
+	select {
+	case k.loading <- struct{}{}:
+		defer func() { <-k.loading }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for another look at the store: %w", ctx.Err())
+	}
 	var next *Catalogue
 	err = k.store.View(ctx, func(tx store.Tx) error {
 		next, missing = &Catalogue{apps: map[string]*App{}}, nil

@@ -48,9 +48,10 @@ func (c *serveConfig) foreign(o opened, devices *deliver.Server, changes *rollou
 	var decider protocol.Decider = devices
 	bytes := devices.Handler()
 	f := &foreign{surfaces: map[string]http.Handler{}}
+	var keepers []*protocol.Keeper
 	keep := func(p protocol.Protocol) func() *protocol.Catalogue {
 		k := protocol.NewKeeper(p, o.store, o.blobs, c.log)
-		f.running = append(f.running, k.Run)
+		f.running, keepers = append(f.running, k.Run), append(keepers, k)
 		return k.Catalogue
 	}
 	base := protocol.BaseURL(c.baseURL, c.fromProxy())
@@ -73,7 +74,11 @@ func (c *serveConfig) foreign(o opened, devices *deliver.Server, changes *rollou
 	f.surfaces[capgo.Name] = capgo.New(capgo.Config{Book: apps, Decider: decider, Reporter: devices, Running: protocol.Runs(o.store), Bytes: bytes,
 		Blobs: o.blobs, BaseURL: base, Log: c.log})
 	f.settle = func(ctx context.Context) error {
-		return errors.Join(devices.Settle(ctx), book.Settle(ctx), apps.Settle(ctx))
+		var kept errgroup.Group
+		for _, k := range keepers {
+			kept.Go(func() error { return k.Settle(ctx) })
+		}
+		return errors.Join(devices.Settle(ctx), kept.Wait(), book.Settle(ctx), apps.Settle(ctx)) // the books read what the keepers made
 	}
 	f.bundling = manage.New(manage.Config{Store: o.store, Blobs: o.blobs, Rollout: changes, Tokens: tokens, Limiter: logins, Sender: c.sender(), BaseURL: base, Settle: f.settle, Log: c.log})
 	return f

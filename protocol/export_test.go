@@ -1,0 +1,6 @@
+package protocol
+
+import "time"
+
+// SetAwait changes how long Settle waits for what is rendered.
+func (k *Keeper) SetAwait(d time.Duration) { k.await = d }
