@@ -1,7 +1,7 @@
 // Codes bytes, bit by bit: changed ones and those of new text.
 
 import type { Arith } from "./arith.js";
-import { Lines, hash3, learn, newMeanings, type Learning } from "./cells.js";
+import { Lines, firstUse, hash3, learn, newMeanings, type Learning } from "./cells.js";
 import { limit, type Curves } from "./curves.js";
 import { Weights, narrow } from "./decider.js";
 
@@ -91,14 +91,14 @@ export class Bytes {
     const w2 = at2 + (this.select2 << 5 | long << 1 | (lengths[1] > 0 ? 1 : 0)) * inputsAll;
     let d0 = 0, d1 = 0, d2 = 0;
     const base = (kind * inputsOf) << 9;
-    for (let k = 0; k < n; k++) {
-      const v = cells[at[k] + sub], used = v & 15;
-      const slot = base + ((k << 9) | (used << 5) | (v >> 11));
-      slots[k] = slot;
-      if (used === 0) {
+    for (let k = 0, row = base; k < n; k++, row += 512) {
+      const v = cells[at[k] + sub];
+      if (v < firstUse) {
+        slots[k] = -1;
         inputs[k] = 0;
         continue;
       }
+      const slot = slots[k] = row + (v >> 7);
       const x = inputs[k] = stretch[meanings[slot] >> 4];
       d0 += x * w[w0 + k];
       d1 += x * w[w1 + k];
@@ -122,18 +122,15 @@ export class Bytes {
     const wrong = e0 >= smallError || e1 >= smallError || e2 >= smallError || e0 <= -smallError || e1 <= -smallError || e2 <= -smallError;
     const goal = bit === 0 ? 0 : 65535, known = this.learning;
     for (let k = 0; k < n; k++) {
-      const x = inputs[k];
-      if (x !== 0 && wrong) {
-        w[w0 + k] += (x * e0 + 8192) >> 14;
-        w[w1 + k] += (x * e1 + 8192) >> 14;
-        w[w2 + k] += (x * e2 + 8192) >> 14;
+      const slot = slots[k], c = at[k] + sub, v = cells[c];
+      if (slot >= 0) {
+        const m = meanings[slot];
+        meanings[slot] = m + ((goal - m) >> 6);
       }
-      const slot = slots[k], m = meanings[slot], c = at[k] + sub, v = cells[c];
-      meanings[slot] = m + ((goal - m) >> 6);
       cells[c] = known[target | v] || learn(known, v, bit);
     }
     if (wrong) {
-      for (let k = n; k < inputsAll; k++) {
+      for (let k = 0; k < inputsAll; k++) {
         const x = inputs[k];
         if (x !== 0) {
           w[w0 + k] += (x * e0 + 8192) >> 14;

@@ -1,6 +1,10 @@
-// Adaptive probabilities: a counter has 12 bits of probability and 4 of how often it was used.
+// Adaptive probabilities: a counter has 4 bits of how often it was used, and below them 12 of
+// probability.
 
-export const fresh = 2048 << 4;
+export const fresh = 2048;
+/** Counters below were never used, and have no opinion. */
+export const firstUse = 1 << 12;
+const uses = 0xf000;
 
 // What a counter learns from a decision, in 1/65536, by how often it was used.
 const rates = [32768, 21845, 16384, 13107, 10922, 9362, 8192, 7281, 6553, 5957, 5461, 5041, 4681];
@@ -9,8 +13,8 @@ const rates = [32768, 21845, 16384, 13107, 10922, 9362, 8192, 7281, 6553, 5957, 
 export type Learning = Uint16Array;
 
 export function learn(known: Learning, v: number, bit: number): number {
-  const n = v & 15, p = v >> 4;
-  const after = ((p + ((((bit === 0 ? 0 : 4095) - p) * rates[n]) >> 16)) << 4) | (n < 12 ? n + 1 : n);
+  const n = v >> 12, p = v & 4095;
+  const after = v + ((((bit === 0 ? 0 : 4095) - p) * rates[n]) >> 16) + (n < 12 ? firstUse : 0);
   known[(bit << 16) | v] = after;
   return after;
 }
@@ -57,7 +61,7 @@ export class Lines {
     if (here === check) return i;
     const j = i ^ 16, there = cells[j];
     if (there === check) return j;
-    if (here !== 0 && (there === 0 || (cells[i + 1] & 15) > (cells[j + 1] & 15))) i = j;
+    if (here !== 0 && (there === 0 || (cells[i + 1] & uses) > (cells[j + 1] & uses))) i = j;
     cells[i] = check;
     cells.fill(fresh, i + 1, i + 16);
     return i;
@@ -85,7 +89,7 @@ export class Singles {
         if (cells[j + 1] === check) {
           i = j;
         } else {
-          if ((cells[i] & 15) > (cells[j] & 15)) i = j;
+          if ((cells[i] & uses) > (cells[j] & uses)) i = j;
           cells[i] = fresh;
           cells[i + 1] = check;
         }
@@ -95,7 +99,7 @@ export class Singles {
   }
 }
 
-/** The learnt meaning of counters: for each of n contexts, by how often a counter was used and its value. */
+/** The learnt meaning of counters: for each of n contexts, by the upper nine bits of a counter. */
 export function newMeanings(n: number): Uint16Array {
   return new Uint16Array(n * 512).map((_, i) => (i & 31) * 2048 + 1024);
 }

@@ -1,7 +1,7 @@
 // Codes everything but bytes: a decision is mixed from the opinions of a number of contexts.
 
 import type { Arith } from "./arith.js";
-import { learn, newMeanings, type Learning, type Singles } from "./cells.js";
+import { firstUse, learn, newMeanings, type Learning, type Singles } from "./cells.js";
 import { limit, type Curves } from "./curves.js";
 
 const initialWeight = 11000;
@@ -56,16 +56,16 @@ export class Decider {
     let d0 = 0, d1 = 0, d2 = 0;
     for (let k = 0; k < n; k++) {
       const v = cells[at[k]];
-      const slot = (k << 9) | ((v & 15) << 5) | (v >> 11);
-      slots[k] = slot;
-      let x = 0;
-      if ((v & 15) !== 0) {
-        x = stretch[meanings[slot] >> 4];
-        d0 += x * w[w0 + k];
-        d1 += x * w[w1 + k];
-        d2 += x * w[w2 + k];
+      if (v < firstUse) {
+        slots[k] = -1;
+        inputs[k] = 0;
+        continue;
       }
-      inputs[k] = x;
+      const slot = slots[k] = (k << 9) | (v >> 7);
+      const x = inputs[k] = stretch[meanings[slot] >> 4];
+      d0 += x * w[w0 + k];
+      d1 += x * w[w1 + k];
+      d2 += x * w[w2 + k];
     }
     const m0 = narrow(d0), m1 = narrow(d1), m2 = narrow(d2), f = 3 * kind;
     const p = squash[limit + narrow(m0 * final[f] + m1 * final[f + 1] + m2 * final[f + 2])];
@@ -73,17 +73,24 @@ export class Decider {
     const target = bit << 16;
     const e0 = ((target - squash[limit + m0]) * 50) >> 10, e1 = ((target - squash[limit + m1]) * 50) >> 10, e2 = ((target - squash[limit + m2]) * 50) >> 10;
     const wrong = e0 >= smallError || e1 >= smallError || e2 >= smallError || e0 <= -smallError || e1 <= -smallError || e2 <= -smallError;
-    const goal = bit === 0 ? 0 : 65535, known = this.learning, turn = bit << 16;
+    const goal = bit === 0 ? 0 : 65535, known = this.learning;
     for (let k = 0; k < n; k++) {
-      const x = inputs[k];
-      if (wrong && x !== 0) {
-        w[w0 + k] += (x * e0 + 8192) >> 14;
-        w[w1 + k] += (x * e1 + 8192) >> 14;
-        w[w2 + k] += (x * e2 + 8192) >> 14;
+      const slot = slots[k], c = at[k], v = cells[c];
+      if (slot >= 0) {
+        const m = meanings[slot];
+        meanings[slot] = m + ((goal - m) >> 6);
       }
-      const slot = slots[k], m = meanings[slot], c = at[k], v = cells[c];
-      meanings[slot] = m + ((goal - m) >> 6);
-      cells[c] = known[turn | v] || learn(known, v, bit);
+      cells[c] = known[target | v] || learn(known, v, bit);
+    }
+    if (wrong) {
+      for (let k = 0; k < n; k++) {
+        const x = inputs[k];
+        if (x !== 0) {
+          w[w0 + k] += (x * e0 + 8192) >> 14;
+          w[w1 + k] += (x * e1 + 8192) >> 14;
+          w[w2 + k] += (x * e2 + 8192) >> 14;
+        }
+      }
     }
     const err = (target - p) >> 2;
     final[f] += (m0 * err + 32768) >> 16;
