@@ -24,6 +24,7 @@ const (
 	quickTokenKills = 2 // each with links that live on
 	fullTokenKills  = 60
 	labKey          = "lab-deployment-key-0123456789"
+	labAppID        = "com.example.lab"
 	hostileLimit    = 20 * time.Second // for one answer, on a machine that has other things to do
 )
 
@@ -59,7 +60,8 @@ func runAdapters(ctx context.Context, env Env) (_ Result, err error) {
 	}
 	defer func() { err = errors.Join(err, a.service.kill()) }()
 	f := &foreignClients{tally: &tally{}, author: a, random: rand.New(rand.NewPCG(env.Seed, 61)), quick: env.Quick}
-	for name, options := range map[string]string{"easyclick": "", "ocrunner": "", "codepush": `{"deployments":{"production":"` + labKey + `"}}`} {
+	for name, options := range map[string]string{"easyclick": "", "ocrunner": "", "codepush": `{"deployments":{"production":"` + labKey + `"}}`,
+		"capgo": `{"appId":"` + labAppID + `"}`} {
 		if _, err := a.server.EnableProtocol(ctx, serviceApp, name, json.RawMessage(options)); err != nil {
 			return Result{}, fmt.Errorf("enable %s: %w", name, err)
 		}
@@ -106,7 +108,7 @@ type foreignClient struct {
 }
 
 func (f *foreignClients) clients() []foreignClient {
-	return []foreignClient{{"easyclick", f.askEasyclick}, {"ocrunner", f.askPatch}, {"codepush", f.askCodepush}, {"older codepush", f.askOlderCodepush}}
+	return []foreignClient{{"easyclick", f.askEasyclick}, {"ocrunner", f.askPatch}, {"codepush", f.askCodepush}, {"older codepush", f.askOlderCodepush}, {"capgo", f.askCapgo}}
 }
 
 func (f *foreignClients) askEasyclick(ctx context.Context, running *edition, _ string) (offered, string, error) {
@@ -175,6 +177,41 @@ func (f *foreignClients) bundle(ctx context.Context, path string, running *editi
 	return out, string(a.body), nil
 }
 
+// askCapgo asks as a phone does. The checksum of a bundle is its mark: names change when a release comes back.
+func (f *foreignClients) askCapgo(ctx context.Context, running *edition, _ string) (offered, string, error) {
+	name := "builtin"
+	if running != nil {
+		name = running.manifest.Version
+	}
+	a, err := f.request(ctx, http.MethodPost, "/capgo/shop/updates", capgoBody(name), "Content-Type", "application/json")
+	if err != nil || a.status != http.StatusOK {
+		return offered{}, fmt.Sprintf("status %d %s", a.status, a.body), err
+	}
+	var told struct{ URL, Checksum, Error string }
+	err = json.Unmarshal(a.body, &told)
+	if told.Error != "" && told.URL != "" {
+		f.wrongf("capgo: an answer with an error offers something: %s", a.body)
+	}
+	return offered{strings.TrimPrefix(told.URL, f.author.service.url), told.Checksum}, string(a.body), err
+}
+
+// capgoBody is what a phone with Capgo's updater sends that runs a bundle of this name.
+func capgoBody(name string) []byte {
+	return []byte(`{"platform":"android","device_id":"d290f1ee-6c54-4b01-90e6-d701748f0851","app_id":"` + labAppID + `","version_build":"1.0.0","version_name":"` + name + `","plugin_version":"8.51.14"}`)
+}
+
+// bundles reports whether a protocol's clients take whole trees: their marks are of archives.
+func (c foreignClient) bundles() bool {
+	return strings.Contains(c.name, "codepush") || c.name == "capgo"
+}
+
+// webFiles are a release that clients of every protocol can take.
+func webFiles(version string) map[string]string {
+	files := serverFiles(version)
+	files["index.html"] = "<html>" + version + "</html>"
+	return files
+}
+
 func entryMD5(e *edition) string {
 	sum := md5.Sum([]byte(e.files[entryFile]))
 	return hex.EncodeToString(sum[:])
@@ -212,7 +249,7 @@ func (f *foreignClients) bytes(ctx context.Context, c foreignClient, o offered, 
 	}
 	f.step(1)
 	whole := a.status == http.StatusOK && a.broken == nil && len(a.body) > 0
-	if !strings.Contains(c.name, "codepush") {
+	if !c.bundles() {
 		whole = whole && string(a.body) == e.files[entryFile] && o.mark == entryMD5(e)
 	}
 	if !whole {
@@ -229,7 +266,7 @@ func (f *foreignClients) live(ctx context.Context) error {
 	var editions []*edition
 	marks := map[string][]string{} // of each client, by edition
 	publish := func() error {
-		e, err := f.author.release(ctx, slipstream.DefaultChannel, serverFiles)
+		e, err := f.author.release(ctx, slipstream.DefaultChannel, webFiles)
 		if err != nil {
 			return err
 		}
@@ -247,7 +284,7 @@ func (f *foreignClients) live(ctx context.Context) error {
 				running, last = editions[0], marks[c.name][0]
 			}
 			o, err := f.await(ctx, c, running, last, func(o offered) bool {
-				return something(o) && o.mark != last && (strings.Contains(c.name, "codepush") || o.mark == entryMD5(editions[n]))
+				return something(o) && o.mark != last && (c.bundles() || o.mark == entryMD5(editions[n]))
 			}, fmt.Sprintf("release %d is there", n+1))
 			if err == nil {
 				marks[c.name] = append(marks[c.name], o.mark)
@@ -311,7 +348,7 @@ func (f *foreignClients) liveOn(ctx context.Context, editions []*edition, marks 
 
 // links kills the server while links of the patch service live, and takes them up again.
 func (f *foreignClients) links(ctx context.Context) error {
-	e, err := f.author.release(ctx, slipstream.DefaultChannel, serverFiles)
+	e, err := f.author.release(ctx, slipstream.DefaultChannel, webFiles)
 	if err != nil {
 		return err
 	}

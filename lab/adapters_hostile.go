@@ -45,6 +45,9 @@ func surfaces() []surface {
 		{"codepush check", http.MethodGet, "/v0.1/public/codepush/update_check?app_version=1.0.0&deployment_key=" + labKey + "&package_hash=aa&label=v1", "", plainText, "", ""},
 		{"older codepush check", http.MethodGet, "/updateCheck?appVersion=1.0.0&deploymentKey=" + labKey, "", plainText, "", ""},
 		{"codepush report", http.MethodPost, "/v0.1/public/codepush/report_status/deploy", `{"deployment_key":"` + labKey + `","app_version":"1.0.0","client_unique_id":"x","label":"v1","status":"DeploymentSucceeded"}`, plainText, "", ""},
+		{"capgo check", http.MethodPost, "/capgo/shop/updates", string(capgoBody("1.0.0")), jsonError, "", ""},
+		{"capgo channel", http.MethodPost, "/capgo/shop/channel_self", string(capgoBody("1.0.0")), jsonError, "", ""},
+		{"capgo report", http.MethodPost, "/capgo/shop/stats", "[" + string(capgoBody("1.0.0")) + "]", jsonError, "", ""},
 		{"older codepush report", http.MethodPost, "/reportStatus/download", `{"deploymentKey":"` + labKey + `","label":"v1","clientUniqueId":"x"}`, plainText, "", ""},
 	}
 }
