@@ -265,7 +265,7 @@ func (d *demo) finish(ctx context.Context) error {
 	if !d.keep {
 		fmt.Fprintf(out, " (run the demo again with --keep; it has stopped now)")
 	}
-	fmt.Fprintf(out, ":\n  server        %s\n  settings      export XDG_CONFIG_HOME=%s\n", d.server.URL(), filepath.Join(d.dir, "config"))
+	fmt.Fprintf(out, ":\n  server        %s\n  console       %s (slipstream console signs you in)\n  settings      export XDG_CONFIG_HOME=%s\n", d.server.URL(), consoleURL(d.server.URL()), filepath.Join(d.dir, "config"))
 	for _, command := range []string{"status", "release list --app shop", "release diff 1.0.0 1.2.1 --app shop", "audit --app shop",
 		"publish " + filepath.Join(d.dir, "shop-1.1.0") + " --app shop --version 1.3.0"} {
 		fmt.Fprintf(out, "  slipstream %s\n", command)

@@ -89,7 +89,7 @@ const MOST = 60; // paths that are remembered
 function entryOf(where) {
   let e = entries.get(where);
   if (!e) {
-    e = { where, text: null, data: undefined, error: null, watchers: new Set(), timer: 0, going: null, again: false, due: 0 };
+    e = { where, text: null, data: undefined, error: null, watchers: new Set(), timer: 0, version: 0, going: null, again: false, due: 0 };
     entries.set(where, e);
     if (entries.size > MOST) {
       for (const [k, old] of entries) if (old.watchers.size === 0 && old !== e) {
@@ -102,6 +102,7 @@ function entryOf(where) {
 }
 
 function tell(e) {
+  e.version++;
   for (const w of [...e.watchers]) w.draw();
 }
 
@@ -177,19 +178,21 @@ window.addEventListener("online", refreshAll);
 // visible, or as often as every(data) says in milliseconds; 0 is never. where null asks nothing.
 export function use(where, every) {
   const [, draw] = useState(0);
+  const e = where ? entryOf(where) : null;
+  const drawn = e?.version;
   useEffect(() => {
     if (!where) return undefined;
-    const e = entryOf(where);
+    const mine = entryOf(where);
     const watcher = { draw: () => draw((n) => n + 1), every: every || (() => SLOW) };
-    e.watchers.add(watcher);
-    load(e);
+    mine.watchers.add(watcher);
+    if (mine.version !== drawn) watcher.draw(); // the answer came between drawing and watching
+    load(mine);
     return () => {
-      e.watchers.delete(watcher);
-      if (e.watchers.size === 0) clearTimeout(e.timer);
+      mine.watchers.delete(watcher);
+      if (mine.watchers.size === 0) clearTimeout(mine.timer);
     };
   }, [where]);
-  if (!where) return { data: undefined, error: null, again() {} };
-  const e = entryOf(where);
+  if (!e) return { data: undefined, error: null, again() {} };
   return { data: e.data, error: e.error, again: () => load(e) };
 }
 

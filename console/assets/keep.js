@@ -23,8 +23,12 @@ export function keep(value) {
 // useKept draws a component again whenever the value changes.
 export function useKept(kept) {
   const [, draw] = useState(0);
-  useEffect(() => kept.watch(() => draw((n) => n + 1)), [kept]);
-  return kept.value;
+  const drawn = kept.value;
+  useEffect(() => {
+    if (kept.value !== drawn) draw((n) => n + 1); // it changed between drawing and watching
+    return kept.watch(() => draw((n) => n + 1));
+  }, [kept]);
+  return drawn;
 }
 
 export function stored(key) {

@@ -48,10 +48,31 @@ export async function resume() {
     me.value = said;
     return null;
   }
+  const failed = new URLSearchParams(location.hash.slice(1)).get("problem");
+  if (failed) history.replaceState(null, "", location.pathname + location.search);
   const { ok, status, said } = await ask("GET");
-  if (ok) me.value = said;
+  if (ok) {
+    me.value = said;
+    goBack();
+  } else if (failed) return { status: 401, code: failed, detail: "" };
   else if (status >= 500) throw new Error(said.detail);
   return null;
+}
+
+const BACK = "slipstream.back";
+
+// leaveForSSO remembers the page that was asked for: the identity provider sends the browser to the first one.
+export function leaveForSSO() {
+  sessionStorage.setItem(BACK, location.pathname + location.search);
+}
+
+function goBack() {
+  const back = sessionStorage.getItem(BACK);
+  sessionStorage.removeItem(BACK);
+  if (back?.startsWith("/console/") && location.pathname === "/console/") {
+    history.replaceState(null, "", back);
+    dispatchEvent(new PopStateEvent("popstate"));
+  }
 }
 
 // signIn takes {token} or {code}. It gives the problem document when the server takes neither, else null.

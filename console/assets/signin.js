@@ -5,7 +5,7 @@ import { t } from "./i18n.js";
 import { Invited, invitationCode } from "./invitation.js";
 import { store, stored } from "./keep.js";
 import { Brand, Language, Theme } from "./layout.js";
-import { signIn, ways } from "./session.js";
+import { leaveForSSO, signIn, ways } from "./session.js";
 import { Button, Trouble } from "./ui.js";
 
 // Gate is the page around every form that leads in.
@@ -62,7 +62,7 @@ export function SignIn({ problem }) {
   };
   if (invited) return html`<${Gate} title=${t("invited.title")}><${Invited} code=${invited} onLeave=${() => setInvited("")} /><//>`;
   return html`<${Gate} title=${t("signIn.title")}>
-    ${how?.sso && html`<a class="button wide sso" href=${how.sso.path}>${t("signIn.sso", { name: how.sso.name })}</a><div class="or">${t("signIn.or")}</div>`}
+    ${how?.sso && html`<a class="button wide sso" href=${how.sso.path} onClick=${leaveForSSO}>${t("signIn.sso", { name: how.sso.name })}</a><div class="or">${t("signIn.or")}</div>`}
     ${way === "token" ? html`<${Token} problem=${problem} />` : html`<${Password} problem=${problem} />`}
     <p class="gate-hint"><button type="button" class="link" data-way=${way === "token" ? "member" : "token"} onClick=${() => turn(way === "token" ? "member" : "token")}>${way === "token" ? t("signIn.byPassword") : t("signIn.byToken")}</button></p>
     <p class="gate-hint">${t("signIn.hint")} <code>slipstream console</code></p>

@@ -101,7 +101,7 @@ export function Trouble({ error, again }) {
   return html`<div class="trouble" role="alert">
     <${Icon} name="warn" />
     <div><p class="trouble-title">${text}${error.code && html` <code>${error.code}</code>`}</p>
-      ${error.status && html`<p>${error.message}</p>`}
+      ${error.status && error.message && html`<p>${error.message}</p>`}
       ${error.hint && html`<p class="hint">${error.hint}</p>`}
       ${error.faults?.length > 0 && html`<ul>${error.faults.map((f, i) => html`<li key=${i}>${f.message}${f.location && html` <code>${f.location}</code>`}</li>`)}</ul>`}
       ${again && html`<p><${Button} onClick=${again}>${t("action.again")}<//></p>`}
