@@ -18,6 +18,7 @@ const (
 	maxStats  = 4 << 20 // bytes of a batch
 	maxEvents = 1000    // of a batch that are looked at; clients keep 200
 	maxStored = 250     // events of ours that are stored at once
+	maxPhones = 16      // devices of a batch that are looked up; a client tells of its own
 )
 
 // result is what became of one event of a batch.
@@ -285,7 +286,7 @@ func (c *account) before(ctx context.Context, t *told, ch *channel, device strin
 		}
 		return "", nil
 	}
-	if had, known := c.running[device]; known || c.server.cfg.Running == nil {
+	if had, known := c.running[device]; known || c.server.cfg.Running == nil || len(c.running) >= maxPhones {
 		return had, nil
 	}
 	had, err := c.server.cfg.Running(ctx, c.app.name, c.app.options.Package, device)

@@ -1,6 +1,7 @@
 package capgo
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -37,6 +38,30 @@ func (w *world) tell(device, version string, change map[string]any, actions ...s
 	}
 	if code := w.send(http.MethodPost, "stats", list, nil); code != http.StatusOK {
 		w.Fatalf("stats: %d", code)
+	}
+}
+
+// TestABatchCostsTheStoreLittle: strangers may put as many devices into one as they like.
+func TestABatchCostsTheStoreLittle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	w.release("1.4.0", map[string]string{"index.html": "1"})
+	asked := 0
+	w.server.cfg.Running = func(context.Context, string, string, string) (slipstream.Digest, error) {
+		asked++
+		return "", nil
+	}
+	var list []any
+	for i := range 300 {
+		e := phone(nil)
+		e["device_id"], e["version_name"], e["action"], e["timestamp"] = fmt.Sprint("stranger-", i), "1.4.0", "download_complete", w.Now.UnixMilli()
+		list = append(list, e)
+	}
+	if code := w.send(http.MethodPost, "stats", list, nil); code != http.StatusOK {
+		t.Fatalf("stats: %d", code)
+	}
+	if asked > maxPhones {
+		t.Errorf("the store was asked %d times for one request", asked)
 	}
 }
 

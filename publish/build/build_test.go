@@ -27,6 +27,7 @@ type world struct {
 	*testing.T
 	store *sqlite.Store
 	blobs *mem.Store
+	turn  sync.Mutex // of now where it moves while somebody works: progress is recorded beside the work
 	now   time.Time
 	seq   int64
 	fleet []Share
@@ -44,6 +45,12 @@ func newWorld(t *testing.T) *world {
 		return tx.Apps().Create(ctx, store.App{Name: "shop", Platforms: []string{"any"}, Settings: []byte("{}")})
 	})
 	return w
+}
+
+func (w *world) clock() time.Time {
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	return w.now
 }
 
 func (w *world) must(err error) {
@@ -106,7 +113,7 @@ func (w *world) decide(pkg string, names map[string]*slipstream.Release) {
 }
 
 func (w *world) builder(owner string, blobs blob.Store) *Builder {
-	return New(Config{Store: w.store, Blobs: blobs, Owner: owner, TempDir: w.TempDir(), Clock: func() time.Time { return w.now },
+	return New(Config{Store: w.store, Blobs: blobs, Owner: owner, TempDir: w.TempDir(), Clock: w.clock,
 		Running: func(context.Context, string, string) ([]Share, error) { return w.fleet, nil }})
 }
 
@@ -504,10 +511,18 @@ func TestTheProcessorTimeOfOneReleaseIsBounded(t *testing.T) {
 			two := w.release()
 			w.offer(two)
 			var used time.Duration
-			slow := &failing{Store: w.blobs, wait: func(context.Context) { w.now, used = w.now.Add(c.wait), used+c.work }}
+			slow := &failing{Store: w.blobs, wait: func(context.Context) {
+				w.turn.Lock()
+				defer w.turn.Unlock()
+				w.now, used = w.now.Add(c.wait), used+c.work
+			}}
 			b := w.builder("a", slow)
 			b.cfg.Bounds = Bounds{Previous: 1}
-			b.cfg.Processor = func() (time.Duration, bool) { return used, c.known }
+			b.cfg.Processor = func() (time.Duration, bool) {
+				w.turn.Lock()
+				defer w.turn.Unlock()
+				return used, c.known
+			}
 			w.must(b.Settle(t.Context()))
 			w.wantFrom("the first base is made", two, one)
 			three := w.release()
