@@ -22,6 +22,7 @@ type Proof struct {
 	Name  string // lower case, short
 	Claim string // what holds when nothing is wrong
 	// Quick and Full are how long it may take. A proof that is over its time is stopped and counts as wrong.
+	// Both are of a machine of two cores that does nothing else, see pace.
 	Quick, Full time.Duration
 	// Long is about how long the quick form takes on two cores, when that is long: those begin first.
 	Long  time.Duration
@@ -95,13 +96,19 @@ func Run(ctx context.Context, proofs []Proof, env Env, done func(Row)) *Scoreboa
 	if env.Quick {
 		atOnce = quickAtOnce
 	}
+	clock := newPace(time.Now())
+	looking, stop := context.WithCancel(ctx)
+	var looker sync.WaitGroup
+	looker.Go(func() { clock.run(looking) })
+	defer looker.Wait()
+	defer stop()
 	var telling sync.Mutex
 	work := make(chan int)
 	var workers sync.WaitGroup
 	for range atOnce {
 		workers.Go(func() {
 			for i := range work {
-				board.Rows[i] = runOne(ctx, proofs[i], env)
+				board.Rows[i] = runOne(ctx, proofs[i], env, clock)
 				if done != nil {
 					telling.Lock()
 					done(board.Rows[i])
@@ -125,7 +132,7 @@ func Run(ctx context.Context, proofs []Proof, env Env, done func(Row)) *Scoreboa
 	return board
 }
 
-func runOne(ctx context.Context, p Proof, env Env) Row {
+func runOne(ctx context.Context, p Proof, env Env, clock *pace) Row {
 	row := Row{Name: p.Name, Claim: p.Claim}
 	if err := ctx.Err(); err != nil {
 		row.NotRun = "stopped before it began"
@@ -141,7 +148,7 @@ func runOne(ctx context.Context, p Proof, env Env) Row {
 	if env.Quick {
 		limit = p.Quick
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %s", limit))
+	limited, cancel := clock.limited(ctx, limit)
 	defer cancel()
 	env.Dir = filepath.Join(env.Dir, strings.ReplaceAll(p.Name, " ", "-"))
 	begun := time.Now()

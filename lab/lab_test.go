@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,11 +36,16 @@ func TestProofs(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", program, "github.com/slipstream-ota/slipstream/cmd/slipstream").CombinedOutput(); err != nil {
 		t.Fatalf("build the command: %v\n%s", err, out)
 	}
+	clock := newPace(time.Now())
+	looking, stop := context.WithCancel(context.Background())
+	var looker sync.WaitGroup
+	looker.Go(func() { clock.run(looking) })
+	t.Cleanup(func() { stop(); looker.Wait() })
 	for _, p := range Proofs() {
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
-			p.Quick *= 5 // other tests run beside it
-			row := runOne(t.Context(), p, Env{Quick: true, Seed: 1, Dir: t.TempDir(), Source: source, Program: program, Log: slog.New(slog.DiscardHandler)})
+			p.Quick *= 3 // other tests run beside it, more than clock can see
+			row := runOne(t.Context(), p, Env{Quick: true, Seed: 1, Dir: t.TempDir(), Source: source, Program: program, Log: slog.New(slog.DiscardHandler)}, clock)
 			if row.NotRun != "" {
 				t.Skip(row.NotRun)
 			}
@@ -102,7 +108,7 @@ func TestNoProofIsForgotten(t *testing.T) {
 func TestPowerCutsNoticeAClientThatNeverSyncs(t *testing.T) {
 	p := powerCuts()
 	p.Run = func(ctx context.Context, env Env) (Result, error) { return cutPower(ctx, env, lazy{}, 16) }
-	row := runOne(t.Context(), p, Env{Quick: true, Seed: 1, Dir: t.TempDir()})
+	row := runOne(t.Context(), p, Env{Quick: true, Seed: 1, Dir: t.TempDir()}, newPace(time.Now()))
 	if row.NotRun != "" {
 		t.Skip(row.NotRun)
 	}
