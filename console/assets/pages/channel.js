@@ -113,7 +113,7 @@ function PackageCard({ app, channel, pkg, freeze, ask }) {
 function Walk({ app, channel, rollout: r, places, freeze }) {
   const h = health(r);
   const d = r.devices ?? {};
-  return html`<li class="walk-row">
+  return html`<li class=${classes("walk-row", r.isWithdrawn && "gone")}>
     <div class="walk-main">
       <div class="walk-title"><a class="cell-main" href=${href(to`/apps/${app}/channels/${channel}/rollouts/${r.id}`)}>${r.version}</a> <${RolloutState} rollout=${r} />${r.private && html`<${Badge}>${t("rollout.private")}<//>`}</div>
       <span class="cell-sub">${t("release.seqOn", { seq: String(r.seq), platform: platformText(r.platform) })}${r.runtime?.range === "*" ? "" : ` · ${t("runtime.is", { runtime: runtimeText(r.runtime) })}`} · <${Time} at=${r.created} /></span>

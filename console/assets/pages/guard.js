@@ -14,9 +14,12 @@ export function GuardCard({ app, channel, rollout }) {
     <${Shown} from=${looks} lines=${6}>${({ looks: all }) => {
       if (all.length === 0) return html`<p class="muted">${t("guard.notYet")}</p>`;
       const newest = all.at(-1).verdict;
-      return html`<p>${verdictText(newest)}</p><${Charts} looks=${thin(all)} verdict=${newest} /><${Deeds} looks=${all} /><p class="muted small guard-says">${t("guard.own")} ${newest.reason}</p>`;
+      return html`<p>${verdictText(newest)}</p><${Charts} looks=${thin(all)} verdict=${newest} /><${Deeds} looks=${all} />${more(newest) && html`<p class="muted small guard-says">${t("guard.own")} ${newest.reason}</p>`}`;
     }}<//><//>`;
 }
+
+// more says whether the server's own words tell more than ours: of silence, of networks, of arms that are not what they should be.
+const more = (v) => v.level === "inconclusive" || v.level === "warning" || v.not_counted > 0 || v.silent_treated + v.silent_control > 0;
 
 function thin(looks) {
   if (looks.length <= MOST) return looks;

@@ -2,27 +2,17 @@
 import { path, query, send, use } from "../api.js";
 import { share, t } from "../i18n.js";
 import { go, to } from "../router.js";
-import { Icon, html } from "../ui.js";
+import { may } from "../session.js";
+import { Button, Icon, html } from "../ui.js";
 import { useState } from "../vendor/htm-preact.mjs";
 import { Action, Field, Tick, points } from "./action.js";
+import { manifestOf } from "./manifest.js";
 import { PlanFields, plain, planBody } from "./rollout-actions.js";
 import { ALL, about, audience, platformText, runtimeText } from "./words.js";
 
 const modes = ["next_launch", "next_open", "next_resume", "immediate", "prompt"];
 const operators = ["in", "not_in", "semver", "gte", "lt", "before", "after", "exists"];
 const attributes = ["country", "runtime", "platform", "os", "model", "brand", "locale", "first_seen", "seq", "device"];
-
-// manifestOf reads the payload of a signed manifest; null when there is none.
-export function manifestOf(release) {
-  if (!release) return null;
-  if (release.unsigned) return release.unsigned;
-  try {
-    const bytes = Uint8Array.from(atob(JSON.parse(atob(release.envelope)).payload), (c) => c.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes));
-  } catch {
-    return null;
-  }
-}
 
 // below are the rollouts that devices outside of the new one's share come to: down to the first that is for everybody.
 function below(policy, release) {
@@ -40,7 +30,7 @@ function Outlook({ app, policy, release }) {
   const before = rest.at(-1);
   const old = use(before ? path`/apps/${app}/releases/${before.manifest}` : null, () => 0);
   const protocols = use(path`/apps/${app}/protocols`, () => 0);
-  const manifest = manifestOf(whole.data);
+  const manifest = whole.data && manifestOf(whole.data);
   const on = (protocols.data?.protocols ?? []).filter((p) => p.on).map((p) => p.name);
   const lines = [];
   if (release.adapterOnly) lines.push(["warn", t("outlook.adapterOnly", { name: release.adapterOnly })]);
@@ -55,7 +45,7 @@ function Outlook({ app, policy, release }) {
   }
   if (newer.length > 0) lines.push(["warn", t("outlook.older", { version: versions(newer) })]);
   const writes = release.data?.writes;
-  const reads = manifestOf(old.data)?.data?.reads;
+  const reads = old.data && manifestOf(old.data).data?.reads;
   if (writes && before && old.data && !(reads ?? []).includes(writes)) lines.push(["warn", t("outlook.data", { version: before.version, format: writes })]);
   for (const [name, need] of Object.entries(manifest?.requires ?? {})) lines.push(["", t("outlook.requires", { name, need: Array.isArray(need) ? t("when.list", { n: need.length }) : `seq ${need}` })]);
   if ((policy?.packages?.[release.package]?.withdrawn ?? []).some((w) => w.digest === release.digest)) lines.push(["warn", t("outlook.withdrawn")]);
@@ -103,7 +93,7 @@ function body(release, f, when) {
 }
 
 // OfferDialog starts a rollout. release, when given, is the one that is meant.
-export function OfferDialog({ app, channel, policy, spread, release: given, onClose }) {
+export function OfferDialog({ app, channel, channels, onChannel, policy, spread, release: given, onClose }) {
   const list = use(query(path`/apps/${app}/releases`, { limit: 100 }), () => 0);
   const [chosen, choose] = useState(given?.digest ?? "");
   const [f, setForm] = useState(blank);
@@ -119,6 +109,7 @@ export function OfferDialog({ app, channel, policy, spread, release: given, onCl
     return done;
   };
   return html`<${Action} title=${t("offer.title", { channel })} verb=${t("offer.verb")} ready=${ready} run=${run} onClose=${onClose} effect=${release && width !== null && effect({ channel, policy, spread, release, f, width, when })}>
+    ${channels?.length > 1 && html`<${Field} label=${t("devices.channel")}><select name="channel" value=${channel} onChange=${(e) => onChannel(e.target.value)}>${channels.map((c) => html`<option key=${c} value=${c} selected=${c === channel}>${c}</option>`)}</select><//>`}
     <${Field} label=${t("offer.release")}><select name="release" value=${release?.digest} onChange=${(e) => choose(e.target.value)}>${releases.map((r) => html`<option key=${r.digest} value=${r.digest} selected=${r.digest === release?.digest}>${r.package} ${r.version} · ${t("release.seqOn", { seq: String(r.seq), platform: platformText(r.platform) })} · ${runtimeText(r.runtime)}</option>`)}</select><//>
     ${release && html`<${Outlook} key=${release.digest} app=${app} policy=${policy} release=${release} />`}
     <div class="switch" role="group" aria-label=${t("offer.how")}>${["share", "plan"].map((h) => html`<button type="button" key=${h} class=${f.how === h ? "button small on" : "button small"} aria-pressed=${f.how === h ? "true" : "false"} onClick=${() => set("how")(h)}>${t(`offer.by.${h}`)}</button>`)}</div>
@@ -150,3 +141,20 @@ function effect({ channel, policy, spread, release, f, width, when }) {
   return [who, others, cap, f.how === "plan" ? t("offer.planGoesOn") : ""].filter(Boolean).join(" ");
 }
 
+
+// OfferButton offers one release on a channel that is chosen in the dialog; for who may not, it is not there.
+export function OfferButton({ app, release }) {
+  const [open, setOpen] = useState(false);
+  if (!may("change rollouts", app) || release.embedded) return null;
+  return html`<${Button} kind="primary" onClick=${() => setOpen(true)}>${t("offer.verb")}<//>${open && html`<${OfferSomewhere} app=${app} release=${release} onClose=${() => setOpen(false)} />`}`;
+}
+
+function OfferSomewhere({ app, release, onClose }) {
+  const list = use(path`/apps/${app}/channels`, () => 0);
+  const spread = use(path`/apps/${app}/spread`, () => 0);
+  const [chosen, choose] = useState("");
+  const all = list.data?.channels ?? [];
+  const channel = all.find((c) => c.name === chosen) ?? all.find((c) => c.name === "production") ?? all[0];
+  if (!channel) return null;
+  return html`<${OfferDialog} app=${app} channel=${channel.name} channels=${all.map((c) => c.name)} onChannel=${choose} policy=${channel.policy} spread=${spread.data} release=${release} onClose=${onClose} />`;
+}

@@ -8,6 +8,7 @@ import { Badge, Bar, Button, Card, Confirm, Copy, Digest, Facts, Page, Shown, Si
 import { useMemo, useState } from "../vendor/htm-preact.mjs";
 import { Files } from "./files.js";
 import { manifestOf } from "./manifest.js";
+import { OfferButton } from "./offer.js";
 import { RolloutState } from "./overview.js";
 import { Patches } from "./patches.js";
 import { Where, runtimeText, useStanding } from "./releases.js";
@@ -18,7 +19,7 @@ export function Release({ app, release: ref }) {
   const from = use(path`/apps/${app}/releases/${ref}`, () => RARELY);
   const title = from.data ? `${from.data.package} ${from.data.version}` : ref.length === 64 ? ref.slice(0, 12) : ref;
   return html`<${Page} title=${title} crumbs=${[[to`/apps/${app}`, app], [to`/apps/${app}/releases`, t("nav.releases")]]}
-      sub=${from.data && html`<${Sub} release=${from.data} />`} actions=${from.data && html`<${Actions} app=${app} release=${from.data} />`}>
+      sub=${from.data && html`<${Sub} release=${from.data} />`} actions=${from.data && html`<${Actions} app=${app} release=${from.data} /><${OfferButton} app=${app} release=${from.data} />`}>
     <${Shown} from=${from} lines=${8}>${(r) => html`<${Body} app=${app} release=${r} />`}<//>
   <//>`;
 }
