@@ -177,3 +177,21 @@ func TestVendoredModulesAreThePackagesOwn(t *testing.T) {
 		t.Errorf("assets/vendor/htm-preact.mjs is not preact/standalone.mjs of htm@3.1.1")
 	}
 }
+
+// A right that is misspelt would hide what it is for from everybody.
+func TestEveryRightThatIsAskedForExists(t *testing.T) {
+	t.Parallel()
+	asked := regexp.MustCompile(`\b(?:may\(|needs: )"([^"]*)"`)
+	found := 0
+	for name, source := range modules(t) {
+		for _, m := range asked.FindAllStringSubmatch(source, -1) {
+			found++
+			if !slices.Contains([]string{"read", "publish", "operate", "manage", "admit", "server"}, m[1]) {
+				t.Errorf("%s asks for the right %q, which there is not", name, m[1])
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no page asks for a right")
+	}
+}

@@ -50,6 +50,6 @@ export const appSections = [
 export const serverSections = [
   { path: "/alerts", icon: "alerts", title: "nav.alerts" },
   { path: "/audit", icon: "audit", title: "nav.audit" },
-  { path: "/tokens", icon: "tokens", title: "nav.tokens", needs: "manage tokens" },
+  { path: "/tokens", icon: "tokens", title: "nav.tokens", needs: "admit" },
   { path: "/server", icon: "server", title: "nav.thisServer", everywhere: true },
 ];

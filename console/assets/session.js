@@ -6,16 +6,12 @@ const WHERE = "/v1/session";
 // me is null while nobody is signed in, else {name, role, actions, apps, …} as the server describes a session.
 export const me = keep(null);
 
-// words are the short names of what the server also calls by longer ones.
-const words = { look: "read", "publish releases": "publish", "change rollouts": "operate", "manage apps": "manage", "manage tokens": "admit", "look after the server": "server" };
-
 // may says whether who is signed in may do something: read, publish, operate, manage, admit or server. Offer nothing else;
 // the server decides all the same. Without an app it is about what concerns all of them.
 export function may(action, app) {
   const who = me.value;
-  action = words[action] ?? action;
   if (!who?.actions.includes(action)) return false;
-  return who.apps.length === 0 || (app ? who.apps.includes(app) : action === "read");
+  return who.apps.length === 0 || (app ? who.apps.includes(app) : action !== "manage" && action !== "server");
 }
 
 // everywhere says whether who is signed in sees all apps, and so what the server tells of all of them.

@@ -15,7 +15,7 @@ const ofRollout = ["halt", "guard_warning", "success_low", "no_data"];
 export function Alerts() {
   const { params } = usePlace();
   const tab = params.get("tab") ?? "";
-  const tabs = [["", t("alerts.open")], ...(may("manage tokens") ? [["targets", t("targets.title")], ["deliveries", t("deliveries.title")]] : []), ["rules", t("rules.title")]];
+  const tabs = [["", t("alerts.open")], ...(may("admit") ? [["targets", t("targets.title")], ["deliveries", t("deliveries.title")]] : []), ["rules", t("rules.title")]];
   return html`<${Page} title=${t("nav.alerts")}>
     <nav class="tabs" aria-label=${t("nav.alerts")}>${tabs.map(([v, text]) => html`<a key=${v} href=${href(v ? `/alerts?tab=${v}` : "/alerts")} aria-current=${tab === v ? "page" : undefined}>${text}</a>`)}</nav>
     ${tab === "targets" ? html`<${Targets} />` : tab === "deliveries" ? html`<${Deliveries} />` : tab === "rules" ? html`<${Rules} />` : html`<${List} params=${params} />`}<//>`;
@@ -47,7 +47,7 @@ function Row({ alert: a, ask }) {
     <div class="alert-main"><div class="alert-head"><${Badge} tone=${over ? "" : severityTone[a.severity]}>${t(`severity.${a.severity}`)}<//><span class="muted">${t(`alert.${a.kind}`)}</span>${a.state !== "open" && html`<${Badge}>${t(`alertState.${a.state}`)}<//>`}</div>
       <p class="alert-title">${where ? html`<a href=${href(where)}>${a.title}</a>` : a.title}</p>
       <p class="muted small">${[a.app, a.channel, a.package].filter(Boolean).join(" · ")} · <${Time} at=${a.last} />${a.count > 1 ? ` · ${t("alerts.times", { n: a.count })}` : ""}${a.actor ? html` · ${a.actor} <${Time} at=${a.changed} />` : ""}${a.note ? html` · “${a.note}”` : ""}</p></div>
-    ${!over && may("change rollouts", a.app) && html`<div class="actions">${a.state === "open" && html`<${Button} kind="small" onClick=${() => ask(["acknowledge", a])}>${t("alerts.acknowledge")}<//>`}<${Button} kind="small" onClick=${() => ask(["resolve", a])}>${t("alerts.resolve")}<//></div>`}</li>`;
+    ${!over && may("operate", a.app) && html`<div class="actions">${a.state === "open" && html`<${Button} kind="small" onClick=${() => ask(["acknowledge", a])}>${t("alerts.acknowledge")}<//>`}<${Button} kind="small" onClick=${() => ask(["resolve", a])}>${t("alerts.resolve")}<//></div>`}</li>`;
 }
 
 function NoteDialog({ verb, alert, onClose }) {

@@ -28,7 +28,7 @@ export function ChannelPage({ app, channel }) {
   const spread = use(path`/apps/${app}/spread`, () => 60_000);
   const [asked, ask] = useState(null);
   const close = () => ask(null);
-  const operate = may("change rollouts", app);
+  const operate = may("operate", app);
   const at = { app, channel, policy: found.data?.policy, spread: spread.data, onClose: close };
   return html`<${Page} title=${found.data?.display || channel} crumbs=${[[to`/apps/${app}`, app], [to`/apps/${app}/channels`, t("nav.channels")]]}
       actions=${operate && found.data && html`<${Button} onClick=${() => ask("floor")}>${t("floor.set")}<//><${Button} onClick=${() => ask("back")}>${t("back.verb")}<//><${Button} onClick=${() => ask("promote")}>${t("promote.verb")}<//><${Button} kind="primary" onClick=${() => ask("offer")}>${t("offer.verb")}<//>`}>
@@ -73,7 +73,7 @@ function Tabs({ app, channel }) {
 }
 
 function Frozen({ at, freeze, ask }) {
-  const manage = may("manage apps", at.app);
+  const manage = may("manage", at.app);
   if (!freeze || (freeze.until && new Date(freeze.until) < new Date())) return null;
   return html`<div class="notice warn"><${Icon} name="warn" /><div><b>${t("freeze.title")}</b> ${freeze.reason} <span class="muted">${freeze.by} · <${Time} at=${freeze.at} />${freeze.until ? html` · ${t("freeze.until")} <${Time} at=${freeze.until} exact=${true} />` : ""}</span></div>
     ${manage && html`<${Button} kind="small" onClick=${() => ask("thaw")}>${t("freeze.thaw")}<//>`}</div>`;
@@ -96,7 +96,7 @@ function Numbers({ channel, spread, status }) {
 }
 
 function PackageCard({ app, channel, pkg, freeze, ask }) {
-  const operate = may("change rollouts", app);
+  const operate = may("operate", app);
   return html`<${Card} title=${pkg.name} flush=${true} actions=${html`<span class="muted small">${t("channel.walk")}</span>`}>
     ${pkg.standing.length === 0 && html`<${Empty} title=${t("channel.empty")} />`}
     <ol class="walk">${pkg.standing.map((r, i) => html`<${Walk} key=${r.id} app=${app} channel=${channel} rollout=${r} freeze=${freeze} places=${pkg.places[r.id]} />`)}
@@ -153,7 +153,7 @@ function Settings({ channel: c }) {
 
 function FreezeButton({ channel: c }) {
   const [asked, ask] = useState(false);
-  if (!may("manage apps", c.app) || c.policy.freeze) return null;
+  if (!may("manage", c.app) || c.policy.freeze) return null;
   return html`<p class="card-foot"><${Button} kind="small" onClick=${() => ask(true)}>${t("freeze.verb")}<//> <span class="muted small">${t("freeze.hint")}</span></p>
     ${asked && html`<${FreezeDialog} app=${c.app} channel=${c.name} onClose=${() => ask(false)} />`}`;
 }

@@ -17,7 +17,7 @@ export function DevicePage({ app, device }) {
   const [asked, ask] = useState(false);
   const crumbs = [[to`/apps/${app}`, app], [to`/apps/${app}/devices`, t("nav.devices")]];
   return html`<${Page} title=${device.slice(0, 16)} crumbs=${crumbs} sub=${html`<span class="digest"><code class="wrap">${device}</code><${Copy} text=${device} label=${t("devices.copy")} /></span>`}
-      actions=${may("change rollouts", app) && found.data && html`<${Button} kind="danger" onClick=${() => ask(true)}>${t("forget.verb")}<//>`}>
+      actions=${may("operate", app) && found.data && html`<${Button} kind="danger" onClick=${() => ask(true)}>${t("forget.verb")}<//>`}>
     <${Shown} from=${found} lines=${8}>${(d) => html`
       <${Runs} app=${app} device=${d} />
       ${d.packages.map((p) => html`<${ExplainCard} key=${p.package} app=${app} device=${d} row=${p} />`)}

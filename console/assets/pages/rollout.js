@@ -36,7 +36,7 @@ export function RolloutPage({ app, channel, rollout: id }) {
 function Rollout({ at, rollout: r, standing, withdrawn, places, list, crumbs }) {
   const [asked, ask] = useState(null);
   const close = () => ask(null);
-  const operate = may("change rollouts", at.app);
+  const operate = may("operate", at.app);
   const Asked = dialogs[asked];
   const arms = r.salt ? list.filter((o) => o.salt === r.salt).length : 1;
   const whole = r.from === 0 && r.to === ALL;

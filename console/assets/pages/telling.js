@@ -103,7 +103,7 @@ export function Rules() {
   const found = use("/alerts/rules", () => 0);
   const [asked, ask] = useState(false);
   const say = (r) => [[t("rules.success"), r.successBelow > 0 ? percent(r.successBelow) : t("rules.never")], [t("rules.least"), number(r.minDevices)], [t("rules.silence"), r.noDataAfter > 0 ? t("rules.hours", { n: Math.round(r.noDataAfter / 360) / 10 }) : t("rules.never")]];
-  return html`<${Card} title=${t("rules.title")} actions=${may("look after the server") && found.data && html`<${Button} kind="small" onClick=${() => ask(true)}>${t("action.change")}<//>`}>
+  return html`<${Card} title=${t("rules.title")} actions=${may("server") && found.data && html`<${Button} kind="small" onClick=${() => ask(true)}>${t("action.change")}<//>`}>
     <${Shown} from=${found}>${(r) => html`<${Facts} rows=${say(r)} /><p class="muted small card-foot">${t("rules.note")}</p>${asked && html`<${RulesDialog} rules=${r} onClose=${() => ask(false)} />`}`}<//><//>`;
 }
 
