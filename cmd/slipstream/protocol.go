@@ -77,21 +77,34 @@ func newProtocolEnable(t *tool) *cobra.Command {
 	return c
 }
 
-// warnOfMissingChannels names the deployments that options give a key to and that are no channels: their clients get nothing.
+// warnOfMissingChannels names what options mean by a channel and is none: deployments with a key, channels by other names and those
+// that devices may choose. Their clients get nothing.
 func (t *tool) warnOfMissingChannels(ctx context.Context, server *api.Client, app string, options json.RawMessage) error {
 	var o struct {
 		Deployments map[string]json.RawMessage `json:"deployments"`
+		Channel     string                     `json:"channel"`
+		Channels    map[string]string          `json:"channels"`
+		SelfAssign  []string                   `json:"selfAssign"`
 	}
-	if len(options) == 0 || json.Unmarshal(options, &o) != nil || len(o.Deployments) == 0 {
+	if len(options) == 0 || json.Unmarshal(options, &o) != nil {
 		return nil
 	}
+	named := slices.Collect(maps.Keys(o.Deployments))
+	named = append(append(named, o.SelfAssign...), slices.Collect(maps.Values(o.Channels))...)
+	if o.Channel != "" {
+		named = append(named, o.Channel)
+	}
+	if len(named) == 0 {
+		return nil
+	}
+	slices.Sort(named)
 	channels, err := server.Channels(ctx, app)
 	if err != nil {
 		return fmt.Errorf("list channels: %w", err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(o.Deployments)) {
+	for _, name := range slices.Compact(named) {
 		if !slices.ContainsFunc(channels, func(c api.Channel) bool { return c.Name == name }) {
-			t.warn([]string{"deployment " + name + " is no channel yet, so its clients get nothing: `slipstream channel create " + name + " --app " + app + "` makes it"})
+			t.warn([]string{name + " is no channel yet, so its clients get nothing: `slipstream channel create " + name + " --app " + app + "` makes it"})
 		}
 	}
 	return nil

@@ -110,7 +110,6 @@ type account struct {
 type told struct {
 	device
 	action, old string
-	at          *slipstream.Time
 	when        string // as the client says it
 	item        *item
 	offer       *named
