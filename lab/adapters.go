@@ -33,7 +33,7 @@ func adapters() Proof {
 	return Proof{
 		Name:  "adapters",
 		Claim: "other systems' clients get what is meant for them or keep what they have; bad requests are refused in their protocol's words and store nothing; a link works once, and what another tool released is there, over kills",
-		Quick: 60 * time.Second, Full: 20 * time.Minute,
+		Quick: 60 * time.Second, Full: 20 * time.Minute, Long: 30 * time.Second,
 		Needs: []Need{NeedProcesses()},
 		Run:   runAdapters,
 	}

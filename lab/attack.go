@@ -25,7 +25,7 @@ func attacks() Proof {
 	return Proof{
 		Name:  "attacks",
 		Claim: "no attack makes a device run what was not signed for it, and stolen keys do what the table says and no more; afterwards it still updates",
-		Quick: 60 * time.Second, Full: 10 * time.Minute,
+		Quick: 60 * time.Second, Full: 10 * time.Minute, Long: 22 * time.Second,
 		Run: func(ctx context.Context, env Env) (Result, error) {
 			cases := chosen(env, 0)
 			out, err := siege.Storm(ctx, cases, attackers(), func(context.Context) (driver.Driver, error) { return &driver.Device{}, nil }, "")

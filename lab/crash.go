@@ -21,7 +21,7 @@ func crashModel() Proof {
 	return Proof{
 		Name:  "crash model",
 		Claim: "at every instant of a device's life, whatever of its writes a power cut takes or reorders, it is exactly on the old or exactly on the new release",
-		Quick: 60 * time.Second, Full: 40 * time.Minute,
+		Quick: 60 * time.Second, Full: 40 * time.Minute, Long: 23 * time.Second,
 		Run: runCrashModel,
 	}
 }

@@ -27,7 +27,7 @@ func deltas() Proof {
 	return Proof{
 		Name:  "deltas",
 		Claim: "a container with a patch makes exactly the signed files or is refused, whatever became of it or of the base, within its bounds",
-		Quick: 100 * time.Second, Full: 30 * time.Minute,
+		Quick: 100 * time.Second, Full: 30 * time.Minute, Long: 17 * time.Second,
 		Needs: []Need{NeedSource()},
 		Run:   runDeltas,
 	}

@@ -16,7 +16,7 @@ func environment() Proof {
 	return Proof{
 		Name:  "environment",
 		Claim: "a full, read-only, slow or lying disk, a wrong clock, a second process, few file handles or a database that is away cost service for a while, never what was acknowledged and never the app",
-		Quick: 90 * time.Second, Full: 30 * time.Minute,
+		Quick: 90 * time.Second, Full: 30 * time.Minute, Long: 60 * time.Second,
 		Run: runEnvironment,
 	}
 }

@@ -32,7 +32,7 @@ func fuzzers() Proof {
 	return Proof{
 		Name:  "fuzzers",
 		Claim: "no parser of bytes that strangers send panics, accepts what its writer would not write, or allocates beyond its bounds",
-		Quick: 100 * time.Second, Full: 90 * time.Minute,
+		Quick: 100 * time.Second, Full: 90 * time.Minute, Long: 100 * time.Second,
 		Needs: []Need{NeedSource()},
 		Run:   func(ctx context.Context, env Env) (Result, error) { return fuzz(ctx, env, nil) },
 	}

@@ -36,7 +36,7 @@ const (
 func killClient() Proof {
 	return Proof{
 		Name: "kill -9 of the client", Claim: "after any kill the device runs exactly one whole signed release, nothing falls back, and it reaches the newest",
-		Quick: time.Minute, Full: 30 * time.Minute,
+		Quick: time.Minute, Full: 30 * time.Minute, Long: 26 * time.Second,
 		Needs: []Need{NeedProcesses(), NeedProgram("sh")},
 		Run:   runKillClient,
 	}

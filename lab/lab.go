@@ -24,7 +24,7 @@ type Proof struct {
 	// Quick and Full are how long it may take. A proof that is over its time is stopped and counts as wrong.
 	// Both are of a machine of two cores that does nothing else, see pace.
 	Quick, Full time.Duration
-	// Long is about how long the quick form takes on two cores, when that is long: those begin first.
+	// Long is about how long the quick form takes on two cores beside two others, when that is long: those begin first.
 	Long  time.Duration
 	Needs []Need
 	Run   func(ctx context.Context, env Env) (Result, error)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -179,7 +180,36 @@ func TestProofsHaveDifferentNamesAndBoundedTimes(t *testing.T) {
 		if seen[p.Name] || p.Name == "" || p.Claim == "" || p.Quick <= 0 || p.Full < p.Quick {
 			t.Errorf("%+v", p)
 		}
+		if p.Long > p.Quick || p.Quick > time.Minute && p.Long == 0 {
+			t.Errorf("%s: may take %s, and takes %s: a quick run does not know when to begin it", p.Name, p.Quick, p.Long)
+		}
 		seen[p.Name] = true
+	}
+}
+
+func TestAQuickRunBeginsTheLongest(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var begun []string
+	var proofs []Proof
+	all := make(chan struct{})
+	for i, long := range []time.Duration{0, 3 * time.Second, 0, 20 * time.Second, 9 * time.Second} {
+		name := fmt.Sprint(i)
+		proofs = append(proofs, Proof{Name: name, Quick: time.Hour, Long: long, Run: func(context.Context, Env) (Result, error) {
+			mu.Lock()
+			begun = append(begun, name)
+			if len(begun) == quickAtOnce {
+				close(all)
+			}
+			mu.Unlock()
+			<-all // the first ones begin before any other
+			return Result{Tried: 1}, nil
+		}})
+	}
+	Run(t.Context(), proofs, Env{Quick: true, Dir: t.TempDir()}, nil)
+	first := slices.Sorted(slices.Values(begun[:quickAtOnce]))
+	if !slices.Equal(first, []string{"1", "3", "4"}) {
+		t.Errorf("%v begin, want those that take long", first)
 	}
 }
 

@@ -24,7 +24,7 @@ func load() Proof {
 	return Proof{
 		Name:  "load",
 		Claim: "under a mixed load no answer is an error that is not defined, memory, handles and goroutines do not grow, and the counts at the end are what the clients did",
-		Quick: 75 * time.Second, Full: 45 * time.Minute,
+		Quick: 75 * time.Second, Full: 45 * time.Minute, Long: 27 * time.Second,
 		Needs: []Need{NeedProcesses()},
 		Run:   runLoad,
 	}

@@ -18,7 +18,7 @@ func powerCuts() Proof {
 	return Proof{
 		Name:  "power cuts",
 		Claim: "the same life on a real ext4, whose disk loses power at any flush and in between: never unbootable, never mixed",
-		Quick: 60 * time.Second, Full: 30 * time.Minute,
+		Quick: 60 * time.Second, Full: 30 * time.Minute, Long: 29 * time.Second,
 		Needs: []Need{NeedFUSE(), NeedLoop(), NeedProgram("mkfs.ext4"), NeedProgram("losetup"), NeedProgram("mount")},
 		Run:   runPowerCuts,
 	}

@@ -89,7 +89,7 @@ func runShutdown(ctx context.Context, env Env) (_ Result, err error) {
 func twoServers() Proof {
 	return Proof{
 		Name: "one of two servers dies", Claim: "the other one goes on, without a failed request, and knows every change within a second",
-		Quick: time.Minute, Full: 10 * time.Minute, Needs: []Need{NeedProcesses(), NeedPostgres()},
+		Quick: time.Minute, Full: 10 * time.Minute, Long: 33 * time.Second, Needs: []Need{NeedProcesses(), NeedPostgres()},
 		Run: runTwoServers,
 	}
 }

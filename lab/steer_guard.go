@@ -23,7 +23,7 @@ import (
 func killWhileSteering() Proof {
 	return Proof{
 		Name: "kill -9 while the guard steers", Claim: "a plan's stage or a halt is in force with its evidence, its entry in the audit log and its epoch, or nothing of it is",
-		Quick: 2 * time.Minute, Full: 20 * time.Minute, Needs: []Need{NeedProcesses()},
+		Quick: 2 * time.Minute, Full: 20 * time.Minute, Long: 17 * time.Second, Needs: []Need{NeedProcesses()},
 		Run: func(ctx context.Context, env Env) (_ Result, err error) {
 			rounds := 60
 			if env.Quick {
@@ -52,7 +52,7 @@ func killWhileSteering() Proof {
 func twoGuards() Proof {
 	return Proof{
 		Name: "two servers steer one plan", Claim: "every stage is taken once and every halt is made once, whichever server is faster",
-		Quick: 2 * time.Minute, Full: 15 * time.Minute, Needs: []Need{NeedProcesses(), NeedPostgres()},
+		Quick: 2 * time.Minute, Full: 15 * time.Minute, Long: 26 * time.Second, Needs: []Need{NeedProcesses(), NeedPostgres()},
 		Run: func(ctx context.Context, env Env) (_ Result, err error) {
 			rounds := 40
 			if env.Quick {
@@ -344,7 +344,7 @@ func (g *steering) served(ctx context.Context, channel string, e *rollout.Entry)
 func capsHold() Proof {
 	return Proof{
 		Name: "caps under concurrency", Claim: "a rollout with a cap takes exactly as many devices, whoever asks where and how often, and whenever a server dies",
-		Quick: 2 * time.Minute, Full: 10 * time.Minute, Needs: []Need{NeedProcesses()},
+		Quick: 2 * time.Minute, Full: 10 * time.Minute, Long: 20 * time.Second, Needs: []Need{NeedProcesses()},
 		Run: runCaps,
 	}
 }

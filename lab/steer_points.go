@@ -12,7 +12,7 @@ import (
 func operatingPoints() Proof {
 	return Proof{
 		Name: "operating points of the guard", Claim: "at most one good release in a hundred is halted although it is looked at all the time, and bad ones are halted after the stated numbers of devices",
-		Quick: time.Minute, Full: 45 * time.Minute,
+		Quick: time.Minute, Full: 45 * time.Minute, Long: 35 * time.Second,
 		Run: func(ctx context.Context, env Env) (Result, error) {
 			t := &tally{}
 			runs, good, halted := 0, 0, 0
