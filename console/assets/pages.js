@@ -7,6 +7,7 @@ import { ChannelPage, Channels } from "./pages/channel.js";
 import { DevicePage } from "./pages/device.js";
 import { Devices } from "./pages/devices.js";
 import { Fleet } from "./pages/fleet.js";
+import { MemberPage, Members } from "./pages/members.js";
 import { Overview } from "./pages/overview.js";
 import { Protocols } from "./pages/protocols.js";
 import { Release } from "./pages/release.js";
@@ -31,6 +32,8 @@ export const pages = [
   { path: "/alerts", page: Alerts },
   { path: "/audit", page: Audit },
   { path: "/tokens", page: Tokens },
+  { path: "/members", page: Members },
+  { path: "/members/:member", page: MemberPage },
   { path: "/server", page: Server },
   { path: "/account", page: Account },
 ];
@@ -50,6 +53,7 @@ export const appSections = [
 export const serverSections = [
   { path: "/alerts", icon: "alerts", title: "nav.alerts" },
   { path: "/audit", icon: "audit", title: "nav.audit" },
+  { path: "/members", icon: "members", title: "nav.members", needs: "admit" },
   { path: "/tokens", icon: "tokens", title: "nav.tokens", needs: "admit" },
   { path: "/server", icon: "server", title: "nav.thisServer", everywhere: true },
 ];
