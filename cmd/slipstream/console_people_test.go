@@ -85,6 +85,20 @@ func TestAnOwnerInvitesMembersInTheConsoleAndTheyComeByTheIdentityProvider(t *te
 		t.Errorf("%+v, %v", m, err)
 	}
 	b.until(`![...document.querySelectorAll("nav a")].some((a) => a.pathname === "/console/members")`) // not for her
+	b.open("/console/account")
+	b.press("New token")
+	b.enter("dialog input[name=name]", "ann-ci")
+	b.click("dialog form button[type=submit]")
+	b.until(`document.querySelector("dialog .secret")?.innerText.startsWith("slp_")`)
+	program, err := api.NewClient(base, b.eval(`document.querySelector("dialog .secret").innerText`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if me, err := program.WhoAmI(t.Context()); err != nil || me.Member != "ann" || me.Role != "publisher" {
+		t.Errorf("her program is %+v, %v", me, err)
+	}
+	b.click("dialog .button.primary")
+	b.shows("ann-ci")
 	b.click("button[aria-label='Sign out']")
 	idp.Claims = map[string]any{"sub": "u2", "email": "eve@example.org"}
 	b.click("a.sso")

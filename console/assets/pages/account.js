@@ -82,10 +82,10 @@ function Tokens({ account: a, again, add }) {
 }
 
 // useProof asks again for what shows that it is the member who sits there.
-function useProof(a) {
+function useProof(a, focus = true) {
   const [password, setPassword] = useState("");
   const [otp, setOtp] = useState("");
-  const fields = html`${a.password && html`<${Field} focus label=${t("account.currentPassword")} type="password" required value=${password} onInput=${(e) => setPassword(e.target.value)} autocomplete="current-password" />`}
+  const fields = html`${a.password && html`<${Field} focus=${focus} label=${t("account.currentPassword")} type="password" required value=${password} onInput=${(e) => setPassword(e.target.value)} autocomplete="current-password" />`}
     ${a.secondFactor && html`<${Field} label=${t("account.currentCode")} required value=${otp} onInput=${(e) => setOtp(e.target.value)} autocomplete="one-time-code" />`}`;
   return { fields, proof: { ...(a.password && { password }), ...(a.secondFactor && { otp: otp.replace(/\s/g, "") }) } };
 }
@@ -153,11 +153,12 @@ function RemoveDialog({ account, onClose, onDone }) {
 function TokenDialog({ account, onClose, onDone }) {
   const roles = ["viewer", "operator", "publisher", "owner"];
   const allowed = roles.slice(0, roles.indexOf(account.role) + 1);
+  const { fields, proof } = useProof(account, false);
   const [name, setName] = useState("");
   const [role, setRole] = useState(account.role);
   const [days, setDays] = useState("90");
   const [made, setMade] = useState(null);
-  const form = useSubmit(async () => setMade(await mine("POST", "/tokens", { name, role, ...(days && { expires: new Date(Date.now() + days * 86_400_000).toISOString() }) })));
+  const form = useSubmit(async () => setMade(await mine("POST", "/tokens", { ...proof, name, role, ...(days && { expires: new Date(Date.now() + days * 86_400_000).toISOString() }) })));
   if (made) {
     return html`<${Dialog} title=${t("account.newToken")} onClose=${onDone} footer=${html`<${Button} kind="primary" onClick=${onDone}>${t("invited.kept")}<//>`}>
       <p>${t("account.tokenOnce")}</p><p class="digest"><code class="wrap secret">${made.secret}</code><${Copy} text=${made.secret} label=${t("action.copySecret")} /></p><//>`;
@@ -165,5 +166,5 @@ function TokenDialog({ account, onClose, onDone }) {
   return html`<${Form} title=${t("account.newToken")} onClose=${onClose} form=${form} verb=${t("account.makeToken")}>
     <${Field} focus label=${t("account.tokenName")} name="name" required pattern="[a-z0-9][a-z0-9._\\-]*" value=${name} onInput=${(e) => setName(e.target.value)} autocomplete="off" hint=${t("account.tokenNameHint")} />
     <label class="field"><span>${t("account.role")}</span><select value=${role} onChange=${(e) => setRole(e.target.value)}>${allowed.map((r) => html`<option key=${r} value=${r} selected=${r === role}>${t(`role.${r}`)}</option>`)}</select></label>
-    <label class="field"><span>${t("account.expires")}</span><select value=${days} onChange=${(e) => setDays(e.target.value)}>${["30", "90", "365", ""].map((d) => html`<option key=${d} value=${d} selected=${d === days}>${d ? t("account.days", { n: Number(d) }) : t("account.never")}</option>`)}</select></label><//>`;
+    <label class="field"><span>${t("account.expires")}</span><select value=${days} onChange=${(e) => setDays(e.target.value)}>${["30", "90", "365", ""].map((d) => html`<option key=${d} value=${d} selected=${d === days}>${d ? t("account.days", { n: Number(d) }) : t("account.never")}</option>`)}</select></label>${fields}<//>`;
 }
