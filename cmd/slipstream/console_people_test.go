@@ -75,6 +75,7 @@ func TestAnOwnerInvitesMembersInTheConsoleAndTheyComeByTheIdentityProvider(t *te
 	b.press("Enable")
 	b.closed()
 	b.shows("invited")
+	b.open("/console/")
 	b.click("button[aria-label='Sign out']")
 
 	// She comes by the identity provider.
