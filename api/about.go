@@ -40,6 +40,8 @@ type QueuedJob struct {
 	Package string            `json:"package"`
 	Version string            `json:"version"`
 	Release slipstream.Digest `json:"release"`
+	// FromVersion is none for the full container.
+	FromVersion string `json:"fromVersion,omitempty" doc:"Of the release that it starts from"`
 	publish.Work
 }
 
@@ -103,7 +105,7 @@ func (s *Server) queue(ctx context.Context) (QueueStatus, error) {
 	var out QueueStatus
 	err = s.cfg.Store.View(ctx, func(tx store.Tx) error {
 		out = QueueStatus{Jobs: []QueuedJob{}}
-		known := map[slipstream.Digest]*slipstream.Release{}
+		known := map[slipstream.Digest]*slipstream.Manifest{}
 		for _, j := range jobs {
 			switch {
 			case j.State == store.JobRunning:
@@ -118,20 +120,36 @@ func (s *Server) queue(ctx context.Context) (QueueStatus, error) {
 			if len(out.Jobs) == maxQueued {
 				continue
 			}
-			if known[j.Release] == nil {
-				r, err := tx.Releases().Get(ctx, j.Release)
-				if errors.Is(err, slipstream.ErrNotFound) {
-					continue // deleted in between
-				}
-				if err != nil {
-					return err
-				}
-				known[j.Release] = r
+			job, err := describeJob(ctx, tx, j, known)
+			if errors.Is(err, slipstream.ErrNotFound) {
+				continue // deleted in between
 			}
-			m := known[j.Release].Manifest
-			out.Jobs = append(out.Jobs, QueuedJob{App: m.App, Package: m.Package, Version: m.Version, Release: j.Release, Work: workOf(j)})
+			if err != nil {
+				return err
+			}
+			out.Jobs = append(out.Jobs, job)
 		}
 		return nil
 	})
 	return out, err
+}
+
+// describeJob names what a job is about; known are the releases that were read already.
+func describeJob(ctx context.Context, tx store.Tx, j store.Job, known map[slipstream.Digest]*slipstream.Manifest) (QueuedJob, error) {
+	for _, d := range []slipstream.Digest{j.Release, j.From} {
+		if d == "" || known[d] != nil {
+			continue
+		}
+		r, err := tx.Releases().Get(ctx, d)
+		if err != nil {
+			return QueuedJob{}, err
+		}
+		known[d] = r.Manifest
+	}
+	m := known[j.Release]
+	out := QueuedJob{App: m.App, Package: m.Package, Version: m.Version, Release: j.Release, Work: workOf(j)}
+	if from := known[j.From]; from != nil {
+		out.FromVersion = from.Version
+	}
+	return out, nil
 }

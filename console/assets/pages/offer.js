@@ -145,7 +145,7 @@ function effect({ channel, policy, spread, release, f, width, when }) {
 // OfferButton offers one release on a channel that is chosen in the dialog; for who may not, it is not there.
 export function OfferButton({ app, release }) {
   const [open, setOpen] = useState(false);
-  if (!may("change rollouts", app) || release.embedded) return null;
+  if (!may("operate", app) || release.embedded) return null;
   return html`<${Button} kind="primary" onClick=${() => setOpen(true)}>${t("offer.verb")}<//>${open && html`<${OfferSomewhere} app=${app} release=${release} onClose=${() => setOpen(false)} />`}`;
 }
 

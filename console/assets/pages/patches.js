@@ -99,7 +99,7 @@ function Way({ app, way, full, target, devices, names }) {
       ? html`<span class="cell-main">${t("patches.full")}</span><span class="cell-sub">${t("patches.fullHint")}</span>`
       : html`<a class="cell-main" href=${href(to`/apps/${app}/releases/${way.from}`)}>${base ? base.version : way.from.slice(0, 12)}</a>
         <span class="cell-sub">${base ? `seq ${base.seq}` : t("patches.goneBase")}${base && base.seq > target.seq ? ` · ${t("patches.back")}` : ""}</span>`}</span>
-    <span role="cell" class="num way-devices">${way.from !== "" && devices > 0 ? number(devices) : html`<span class="muted">–</span>`}</span>
+    <span role="cell" class="num way-devices">${way.from !== "" && devices > 0 ? html`<span class="unit">${t("patches.devices")} </span>${number(devices)}` : html`<span class="muted">–</span>`}</span>
     <span role="cell" class="way-state"><${State} way=${way} /></span>
     <span role="cell" class="way-size"><${Download} way=${way} full=${full} target=${target} /></span>
   </div>`;

@@ -48,7 +48,7 @@ function Queue({ queue }) {
   return html`<${Card} title=${t("server.queue")} flush>
     ${queue.jobs.length === 0 ? html`<${Empty} title=${t("server.nothing")} />` : html`<${Table} label=${t("server.queue")} rows=${queue.jobs} rowKey=${(j) => `${j.release} ${j.from}`} columns=${[
       { key: "release", head: t("release.version"), grow: true, cell: (j) => html`<a class="cell-main" href=${href(to`/apps/${j.app}/releases/${j.release}`)}>${j.app} ${j.package} ${j.version}</a>` },
-      { key: "from", head: t("patches.from"), hide: "small", cell: (j) => (j.from ? html`<code>${j.from.slice(0, 12)}</code>` : t("patches.full")) },
+      { key: "from", head: t("patches.from"), hide: "small", cell: (j) => (j.from ? html`<a href=${href(to`/apps/${j.app}/releases/${j.from}`)}>${j.fromVersion}</a>` : t("patches.full")) },
       { key: "state", head: t("patches.state"), cell: (j) => html`<${Job} job=${j} />` },
     ]} />`}
   <//>`;
