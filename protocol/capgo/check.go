@@ -100,7 +100,7 @@ func (s *Server) offer(r *http.Request, a *app, ch *channel, d *device, is *deci
 		n := said(slipstream.ReasonNotExpressible, d, false)
 		n.Error, n.Kind, n.Message = codePlugin, kindFailed, "This updater cannot open a signed bundle"
 		return n, slipstream.ReasonNotExpressible, nil
-	case d.key != "" && d.key != i.made.KeyID && !d.plugin.electron:
+	case !d.plugin.electron && d.key != i.made.KeyID && (d.key != "" || d.plugin.saysKey()):
 		return said(slipstream.ReasonSignatureInvalid, d, false), slipstream.ReasonSignatureInvalid, nil
 	}
 	base := s.cfg.BaseURL(r) + "/" + Name + "/" + a.name + "/files/"

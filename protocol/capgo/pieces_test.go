@@ -76,26 +76,30 @@ func TestWhatUpdatersKnow(t *testing.T) {
 	for _, c := range []struct {
 		platform, version         string
 		lists, opens, hex, sha256 bool
+		key                       bool
 	}{
-		{"android", "5.0.0", false, false, false, false},
-		{"ios", "5.9.5", false, false, false, false},
-		{"android", "5.43.3", true, true, true, true},
-		{"ios", "6.0.21", false, true, false, false},
-		{"ios", "6.14.26", false, true, false, false},
-		{"android", "6.39.0", true, true, true, false},
-		{"android", "7.0.0", false, false, false, false},
-		{"android", "7.0.50", true, true, false, true},
-		{"ios", "7.27.8", true, true, false, true},
-		{"ios", "7.36.1", true, true, true, true},
-		{"ios", "8.0.0-beta.1", true, true, true, true},
-		{"android", "8.51.14", true, true, true, true},
-		{"electron", "0.0.1", false, false, true, true},
-		{"android", "", false, false, false, false},
-		{"android", "latest", false, false, false, false},
+		{"android", "5.0.0", false, false, false, false, false},
+		{"ios", "5.9.5", false, false, false, false, false},
+		{"android", "5.43.3", true, true, true, true, true},
+		{"ios", "6.0.21", false, true, false, false, false},
+		{"ios", "6.14.26", false, true, false, false, false},
+		{"android", "6.39.0", true, true, true, false, true},
+		{"android", "7.0.0", false, false, false, false, false},
+		{"android", "7.0.50", true, true, false, true, false},
+		{"ios", "7.27.8", true, true, false, true, false},
+		{"ios", "7.36.1", true, true, true, true, false},
+		{"ios", "8.0.0-beta.1", true, true, true, true, false},
+		{"android", "8.51.14", true, true, true, true, true},
+		{"electron", "0.0.1", false, false, true, true, false},
+		{"android", "", false, false, false, false, false},
+		{"android", "latest", false, false, false, false, false},
 	} {
 		p := parsePlugin(c.platform, c.version)
 		if p.lists() != c.lists || p.opens() != c.opens || p.takesHex() != c.hex || p.hashes() != c.sha256 {
 			t.Errorf("%s %s: lists %v, opens %v, hex %v, sha256 %v", c.platform, c.version, p.lists(), p.opens(), p.takesHex(), p.hashes())
+		}
+		if p.saysKey() != c.key {
+			t.Errorf("%s %s: says its key %v", c.platform, c.version, p.saysKey())
 		}
 	}
 }

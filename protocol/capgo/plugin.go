@@ -63,6 +63,11 @@ func (p plugin) takesHex() bool {
 // Electron looks for the session key in another place than it is sent in.
 func (p plugin) opens() bool { return p.since([2]int{10, 0}, [2]int{0, 0}, [2]int{0, 35}) }
 
+// saysKey reports whether the updater says which key its app has: one that says none has none.
+func (p plugin) saysKey() bool {
+	return p.since([2]int{43, 0}, [2]int{39, 0}, [2]int{41, 0}) && (p.major != 8 || p.atLeast(8, 40, 0))
+}
+
 // hashes reports whether the updater compares the checksum of a bundle that is not signed with its SHA-256. The first of 5
 // and 7 compute a CRC-32, and those of 6 nothing, and yet compare; to them the checksum is not said: they take the zip by its own.
 func (p plugin) hashes() bool {

@@ -35,7 +35,7 @@ func TestEveryRuleHasItsTest(t *testing.T) {
 		"checksums in hex, and in base64 of something else for older updaters":                       "TestTheOwnToolSignsTheSame TestASignedBundle",
 		"the checksum is of the zip before it is encrypted":                                          "TestASignedBundle",
 		"no checksum for updaters that compare something else":                                       "older-updaters.txt",
-		"another key, no key and no signature are told apart":                                        "TestKeysMustFit TestASignedAppTakesOnlyWhatIsSigned TestASignatureOfAnotherZip",
+		"another key, no key and no signature are told apart":                                        "TestKeysMustFit TestWhatUpdatersKnow TestASignedAppTakesOnlyWhatIsSigned TestASignatureOfAnotherZip",
 		"signed bundles are never listed file by file":                                               "TestASignedBundle",
 		"zips are the same wherever they are packed":                                                 "TestZipsStayTheSame TestTheBundleIsTheTree",
 		"a listed file has the hash of its plain content, and a name that says when it is in Brotli": "manifest.txt TestThePiecesAreTheTree",

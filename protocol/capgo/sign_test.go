@@ -164,6 +164,7 @@ func TestKeysMustFit(t *testing.T) {
 	}{
 		{"the key", map[string]any{"key_id": id}, ""},
 		{"another key", map[string]any{"key_id": "MIIBCgKCAQEAxxxxxxxx"}, codeKeyID},
+		{"no key in the app", nil, codeKeyID},
 		{"an updater that does not say its key", map[string]any{"plugin_version": "6.14.0"}, ""},
 		{"an updater with another encryption", map[string]any{"plugin_version": "5.9.0"}, codePlugin},
 		{"Electron", map[string]any{"platform": "electron", "plugin_version": "0.0.1"}, codePlugin},

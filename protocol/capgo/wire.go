@@ -228,7 +228,7 @@ func sentence(why slipstream.Reason) string {
 	case slipstream.ReasonWithdrawn, slipstream.ReasonBelowFloor:
 		return "What was on offer has been withdrawn"
 	case slipstream.ReasonSignatureInvalid:
-		return "What is on offer is not signed by the key that this app has"
+		return "What is on offer and this app do not have the same key"
 	case slipstream.ReasonRequires:
 		return "What is on offer needs another part of the app first"
 	case slipstream.ReasonPlatformMismatch:
