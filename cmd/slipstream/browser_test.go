@@ -133,7 +133,12 @@ func (b *browser) shows(texts ...string) {
 func (b *browser) until(script string) {
 	b.Helper()
 	deadline := time.Now().Add(15 * time.Second)
-	for b.eval(script) != "true" {
+	for {
+		// A page that is just left for another one answers nothing.
+		got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("String("+script+")"))
+		if err == nil && got == "true" {
+			return
+		}
 		if time.Now().After(deadline) {
 			b.Fatalf("never true: %s\nthe page %s says:\n%s", script, b.eval("location.href"), b.eval("document.body.innerText"))
 		}

@@ -221,3 +221,74 @@ func TestAViewerIsOfferedNothingToDo(t *testing.T) {
 	}
 	b.quiet()
 }
+
+// A rollout by a plan and under a condition, what may be done with it, and the ways forward and back between releases.
+func TestOperatorsOfferPromoteAndRollBackInTheConsole(t *testing.T) {
+	shop, b := operated(t)
+	shop.run("channel", "create", "beta", "--app", "shop")
+	shop.publish("1.2.0", "--no-rollout")
+	channel := func(name string) api.Channel {
+		return decodeJSON[api.Channel](shop, shop.run("channel", "show", name, "--app", "shop", "--json"))
+	}
+
+	b.open("/console/apps/shop/channels/production")
+	b.ask("Offer")
+	b.shows("There is a signed way back to 1.1.0, 1.0.0.")
+	b.press("By a plan")
+	b.enter("dialog input[name=stages]", "5%:1h:10, 50%:2h, 100%")
+	b.press("Add a condition")
+	b.enter("dialog .when-row > :nth-child(3)", "cn, jp")
+	b.shows("The plan then goes on by itself")
+	b.press("Offer")
+	b.shows("main 1.2.0", "country is one of cn, jp", "The next stage comes")
+	top := channel("production").Policy.Packages["main"].Rollouts[0]
+	if top.Version != "1.2.0" || top.To != 500 || len(top.Plan.Stages) != 3 || top.Plan.Stages[0].MinDevices != 10 || top.When[0].Attr != "country" || strings.Join(strings.Fields(string(top.When[0].Value)), "") != `["cn","jp"]` {
+		t.Errorf("it is offered so: %+v, plan %+v", top, top.Plan)
+	}
+	b.ask("Freeze")
+	b.press("Freeze")
+	b.closed()
+	b.shows("Waits: the plan is frozen")
+	b.ask("Next stage")
+	b.press("Next stage")
+	b.closed()
+	b.shows("It goes to 50% now.")
+	b.ask("Finish")
+	b.press("Finish")
+	b.closed()
+	b.shows("It goes to 100% now.", "It grows by hand alone.")
+
+	b.open("/console/apps/shop/channels/beta")
+	b.ask("Promote")
+	b.shows("1.2.0 is offered here to 100%", "It keeps its conditions: country is one of cn, jp")
+	b.press("Promote")
+	b.shows("Done. Mind this:", "is not promoted")
+	b.press("Close")
+	b.closed()
+	b.until(`[...document.querySelectorAll(".walk a")].some((a) => a.textContent === "1.2.0")`)
+
+	b.open("/console/apps/shop/channels/production")
+	b.ask("Roll back")
+	b.enter("dialog input[name=reason]", "slow start")
+	b.shows("1.1.0 is in force again, and 1.2.0 withdrawn in the same step.")
+	b.press("Roll back")
+	b.closed()
+	b.shows("slow start")
+	b.ask("Set a floor")
+	b.enter("dialog select[name=lowest]", string(channel("production").Policy.Packages["main"].Rollouts[0].Manifest))
+	b.press("Set a floor")
+	b.closed()
+	b.shows("Floors", "seq 2 or newer")
+	b.ask("Lift")
+	b.press("Lift")
+	b.closed()
+	b.ask("Freeze plans")
+	b.enter("dialog input[name=reason]", "sale")
+	b.press("Freeze plans")
+	b.closed()
+	b.shows("Plans are frozen.", "sale")
+	if c := channel("production"); c.Policy.Freeze == nil || len(c.Policy.Packages["main"].Floors) != 0 || len(c.Policy.Packages["main"].Withdrawn) != 1 {
+		t.Errorf("the channel is %+v", c.Policy)
+	}
+	b.quiet()
+}

@@ -4,7 +4,7 @@ import { share, t } from "../i18n.js";
 import { Icon, html } from "../ui.js";
 import { useState } from "../vendor/htm-preact.mjs";
 import { Action, Field, Tick, points } from "./action.js";
-import { ALL, about, audience, platformText, runtimeText } from "./words.js";
+import { ALL, about, audience, condition, platformText, runtimeText } from "./words.js";
 
 const base = (app, channel) => path`/apps/${app}/channels/${channel}`;
 
@@ -87,15 +87,20 @@ export function PromoteDialog({ app, channel, policy, spread, onClose }) {
   const [notes, setNotes] = useState("");
   const pp = source?.policy?.packages?.[pkg];
   const gone = (pp?.withdrawn ?? []).map((w) => w.digest);
-  const top = (pp?.rollouts ?? []).filter((r) => !r.hold && !gone.includes(r.manifest)).filter((r, i, all) => all.findIndex((o) => o.platform === r.platform && runtimeText(o.runtime) === runtimeText(r.runtime)) === i);
+  const live = (pp?.rollouts ?? []).filter((r) => !r.hold && !gone.includes(r.manifest));
+  const [picked, pick] = useState("");
+  const one = live.find((r) => r.manifest === picked);
+  const top = one ? [one] : live.filter((r, i, all) => all.findIndex((o) => o.platform === r.platform && runtimeText(o.runtime) === runtimeText(r.runtime)) === i);
   const until = points(part);
   const known = audience(spread, channel, pkg, "any");
-  const run = () => send("POST", `${base(app, channel)}/promote`, { from: source.name, package: pkg, to: until, notes: notes || undefined });
+  const run = () => send("POST", `${base(app, channel)}/promote`, { from: source.name, package: pkg, release: one?.manifest, to: until, notes: notes || undefined });
   const text = top.length === 0 ? t("promote.nothing") : until === null ? t("share.notOne")
     : t(known ? "promote.effect" : "promote.effectUnknown", { versions: top.map((r) => r.version).join(", "), n: about(((known ?? 0) * until) / ALL), part: share(until) });
   return html`<${Action} title=${t("promote.title", { channel })} verb=${t("promote.verb")} ready=${top.length > 0 && until !== null} run=${run} onClose=${onClose} effect=${text}>
     <${Field} label=${t("promote.from")}><select name="from" value=${source?.name} onChange=${(e) => choose(e.target.value)}>${others.map((c) => html`<option key=${c.name} value=${c.name} selected=${c.name === source?.name}>${c.display || c.name}</option>`)}</select><//>
     <${PackageField} names=${names} value=${pkg} onChange=${setPkg} />
+    ${live.length > 1 && html`<${Field} label=${t("offer.release")}><select name="release" value=${one?.manifest ?? ""} onChange=${(e) => pick(e.target.value)}><option value="">${t("promote.top")}</option>${live.map((r) => html`<option key=${r.id} value=${r.manifest} selected=${r.manifest === one?.manifest}>${r.version} · ${share(r.to - r.from)}</option>`)}</select><//>`}
+    ${top.filter((r) => r.when?.length > 0).map((r) => html`<p class="muted" key=${r.id}>${t("promote.keeps", { when: r.when.map(condition).join(", ") })}</p>`)}
     <${Field} label=${t("share.percent")}><input inputmode="decimal" value=${part} onInput=${(e) => setPart(e.target.value)} aria-invalid=${until === null ? "true" : undefined} /><//>
     <${Field} label=${t("field.notes")}><input value=${notes} onInput=${(e) => setNotes(e.target.value)} maxlength="1000" /><//><//>`;
 }
