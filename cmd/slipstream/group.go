@@ -11,13 +11,13 @@ var groups = []struct {
 	title    string
 	commands []string
 }{
-	{"Start here:", []string{"demo", "serve", "login", "doctor"}},
+	{"Start here:", []string{"demo", "serve", "login", "console", "doctor"}},
 	{"Apps and releases:", []string{"app", "channel", "publish", "release", "build", "key", "verify", "delta", "export"}},
 	{"Who gets what:", []string{"status", "rollout", "promote", "rollback", "withdraw", "floor", "explain"}},
 	{"What happens out there:", []string{"device", "report", "alert", "audit"}},
 	{"On a device:", []string{"run", "check", "fetch", "confirm"}},
 	{"Other systems' clients:", []string{"protocol", "capgo", "codepush", "easyclick", "patch", "import"}},
-	{"Running a server:", []string{"token", "backup", "restore", "migrate", "gc"}},
+	{"Running a server:", []string{"member", "token", "backup", "restore", "migrate", "gc"}},
 	{"Trying it out and proving it:", []string{"simulate", "lab", "openapi", "version", "help", "completion"}},
 }
 
