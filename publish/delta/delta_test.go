@@ -297,6 +297,21 @@ func TestErrorsOfOthersPassUnchanged(t *testing.T) {
 			}
 		}
 	})
+	t.Run("of the reader of a patch", func(t *testing.T) {
+		old := tree{"a.hbc": bytecodeFile(t, "one.hbc")}
+		new := tree{"a.hbc": bytecodeFile(t, "two.hbc")}
+		c := encodeDeltas(t, old, new, CodecSimpleHermes)[0].Container
+		if c[5] != codecRewritten {
+			t.Fatal("nothing is rewritten")
+		}
+		for n := 0; n < len(c); n += 1 + n/64 {
+			r := io.MultiReader(bytes.NewReader(c[:n]), failing{broken})
+			err := ApplyDelta(t.Context(), r, old.manifest(), new.manifest(), old.openAt, newSink(old, new.manifest()), ApplyLimits{})
+			if !errors.Is(err, broken) || slipstream.ReasonOf(err, "none") != "none" {
+				t.Fatalf("after %d bytes: %v", n, err)
+			}
+		}
+	})
 	t.Run("of the sink", func(t *testing.T) {
 		err := Apply(t.Context(), bytes.NewReader(container), tree{"b": "two"}.manifest(), new.manifest(), failing{broken})
 		if !errors.Is(err, broken) || slipstream.ReasonOf(err, "none") != "none" {

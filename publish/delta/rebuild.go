@@ -234,7 +234,8 @@ type Scratch = hermes.Scratch
 // whatever the size of a file; without scratch, for simple over rewritten bytecode, 4 MiB and l.Memory too. Its promises
 // are those of Apply.
 func ApplyDelta(ctx context.Context, r io.Reader, old, new *slipstream.Manifest, base Base, sink Sink, l ApplyLimits) error {
-	in := bufio.NewReaderSize(r, 4<<10)
+	src := &source{ctx: ctx, r: r, left: 1 << 62} // what reads the patch bounds it
+	in := bufio.NewReaderSize(src, 4<<10)
 	if h, err := in.Peek(headerSize); err != nil || h[4] != patchVersion {
 		return Apply(ctx, in, old, new, sink)
 	}
@@ -266,6 +267,9 @@ func ApplyDelta(ctx context.Context, r io.Reader, old, new *slipstream.Manifest,
 	}
 	if h[5] == codecRewritten {
 		u, left, err := openUndo(ctx, in, old.Files, split.files, base, memory, l.Scratch)
+		if err != nil && src.err != nil {
+			return fmt.Errorf("read container: %w", src.err)
+		}
 		if err != nil {
 			return err
 		}
