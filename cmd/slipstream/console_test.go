@@ -108,7 +108,16 @@ func TestTheConsoleShowsWhatIsInForce(t *testing.T) {
 	b.shows("Sign in")
 	b.open("/console/")
 	b.shows("Sign in")
+	b.signIn(s.Token())
+	b.shows("main 1.1.0")
 	b.quiet()
+
+	// A server that is away is said so, above what was read before; it is not taken for a sign-out.
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.eval(`window.dispatchEvent(new Event("online"))`)
+	b.shows("The server cannot be reached", "main 1.1.0", "Try again")
 }
 
 // otherNode works on a patch as another node of the same database does.
