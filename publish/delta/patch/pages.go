@@ -33,7 +33,8 @@ const (
 	pageCount = 64 // a bundle of 2 MB is read once
 )
 
-// at gives bytes of old from pos on: to the end of its page, or as many as are held. pos must lie inside. They are valid until the next call.
+// at gives bytes of old from pos on: to the end of its page, or as many as are held. pos must lie inside. They are valid
+// until a call for a place that is rich.Near or more away, unless there are few pages.
 func (p *pages) at(pos int64) ([]byte, error) {
 	if p.held != nil {
 		if b := p.held.Held(pos); len(b) > 0 {
