@@ -118,7 +118,7 @@ var alertCases = []contract{
 				want  string
 			}{
 				{store.AlertQuery{}, "4 3 2 1 "}, {store.AlertQuery{Active: true}, "2 "}, {store.AlertQuery{Key: "k"}, "2 1 "},
-				{store.AlertQuery{BeforeID: 4, Limit: 2}, "3 2 "}, {store.AlertQuery{App: "other"}, ""}, {store.AlertQuery{Kind: "halt", App: "shop", Limit: 1}, "4 "},
+				{store.AlertQuery{BeforeID: 4, Limit: 2}, "3 2 "}, {store.AlertQuery{App: "other"}, ""}, {store.AlertQuery{Apps: []string{"other", "shop"}}, "4 3 2 1 "}, {store.AlertQuery{Apps: []string{"other"}}, ""}, {store.AlertQuery{Kind: "halt", App: "shop", Limit: 1}, "4 "},
 			} {
 				list, err := tx.Log().Alerts().List(ctx, c.query)
 				e.must(err)

@@ -94,7 +94,7 @@ var auditCases = []contract{
 				want  string
 			}{
 				{store.AuditQuery{}, "5 4 3 2 1 "}, {store.AuditQuery{App: "shop"}, "4 2 1 "}, {store.AuditQuery{Action: "app.create"}, "1 "},
-				{store.AuditQuery{BeforeSeq: 4, Limit: 2}, "3 2 "},
+				{store.AuditQuery{BeforeSeq: 4, Limit: 2}, "3 2 "}, {store.AuditQuery{Apps: []string{"art", "bank"}}, "5 3 "}, {store.AuditQuery{Apps: []string{"shop"}, App: "art"}, ""},
 			} {
 				entries, err := tx.Log().Audit().List(ctx, c.query)
 				e.must(err)
