@@ -97,7 +97,10 @@ export function OfferDialog({ app, channel, channels, onChannel, policy, spread,
   const list = use(query(path`/apps/${app}/releases`, { limit: 100 }), () => 0);
   const [chosen, choose] = useState(given?.digest ?? "");
   const [f, setForm] = useState(blank);
-  const set = (k) => (e) => setForm({ ...f, [k]: e.target ? e.target.value : e });
+  const set = (k) => (e) => {
+    const value = e.target ? e.target.value : e;
+    setForm((was) => ({ ...was, [k]: value }));
+  };
   const releases = (list.data?.releases ?? []).filter((r) => !r.embedded);
   const release = releases.find((r) => r.digest === chosen) ?? releases.find((r) => !(r.channels ?? []).includes(channel)) ?? releases[0];
   const when = conditionsOf(f.when);

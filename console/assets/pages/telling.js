@@ -50,8 +50,11 @@ function AddTarget({ onClose }) {
   const [f, setForm] = useState({ name: "", type: "webhook", url: "", secret: "", app: "", severity: "", kinds: [] });
   const [made, setMade] = useState(null);
   const told = useRef(false);
-  const set = (k) => (e) => setForm({ ...f, [k]: e.target.value });
-  const turn = (k) => setForm({ ...f, kinds: f.kinds.includes(k) ? f.kinds.filter((x) => x !== k) : [...f.kinds, k] });
+  const set = (k) => (e) => {
+    const { value } = e.target;
+    setForm((was) => ({ ...was, [k]: value }));
+  };
+  const turn = (k) => setForm((was) => ({ ...was, kinds: was.kinds.includes(k) ? was.kinds.filter((x) => x !== k) : [...was.kinds, k] }));
   const run = async () => {
     const body = { name: f.name.trim(), type: f.type, url: f.url.trim(), ...(f.secret ? { secret: f.secret } : {}), ...(f.app ? { app: f.app } : {}), ...(f.severity ? { severity: f.severity } : {}), ...(f.kinds.length > 0 ? { kinds: f.kinds } : {}) };
     const target = await send("POST", "/alerts/targets", body);
@@ -109,7 +112,10 @@ export function Rules() {
 
 function RulesDialog({ rules, onClose }) {
   const [f, setForm] = useState({ success: String(Math.round(rules.successBelow * 10000) / 100), least: String(rules.minDevices), hours: String(rules.noDataAfter / 3600) });
-  const set = (k) => (e) => setForm({ ...f, [k]: e.target.value });
+  const set = (k) => (e) => {
+    const { value } = e.target;
+    setForm((was) => ({ ...was, [k]: value }));
+  };
   const hours = Number(f.hours.replace(",", "."));
   const ready = points(f.success) !== null && /^\d+$/.test(f.least) && Number.isFinite(hours) && hours >= 0;
   return html`<${Action} title=${t("rules.title")} verb=${t("action.save")} ready=${ready} run=${() => send("PUT", "/alerts/rules", { successBelow: points(f.success) / 10000, minDevices: Number(f.least), noDataAfter: Math.round(hours * 3600) })} onClose=${onClose}>

@@ -34,7 +34,10 @@ function MakeDialog({ onClose }) {
   const own = me.value.apps.length === 1 ? me.value.apps[0] : null;
   const [f, setForm] = useState({ name: "", role: "publisher", app: own ?? "", days: "90" });
   const [made, setMade] = useState(null);
-  const set = (k) => (e) => setForm({ ...f, [k]: e.target.value });
+  const set = (k) => (e) => {
+    const { value } = e.target;
+    setForm((was) => ({ ...was, [k]: value }));
+  };
   const run = async () => {
     const expires = f.days ? { expires: new Date(Date.now() + Number(f.days) * 86400e3).toISOString() } : {};
     const token = await send("POST", "/tokens", { name: f.name.trim(), role: f.role, ...(f.app ? { app: f.app } : {}), ...expires });
