@@ -30,7 +30,7 @@ func TestFirstInstallThenUpdate(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.runs(b.start(), "main", nil)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	u := b.update()
 	if len(u.Staged) != 1 || u.Answers["main"].Verdict != slipstream.VerdictUpdate {
 		t.Fatalf("staged %v, answer %+v", u.Staged, u.Answers["main"])
@@ -47,7 +47,7 @@ func TestFirstInstallThenUpdate(t *testing.T) {
 		t.Fatalf("run.sh is not executable: %v %v", info, err)
 	}
 	b.confirm(l)
-	b.repo.offer(b.repo.publish("main", "1.1.0", v2))
+	b.offers("1.1.0", v2)
 	b.update()
 	if n := b.repo.count("/v1/blobs/"); n != 0 {
 		t.Errorf("%d single files were fetched although there is a container", n)
@@ -75,8 +75,7 @@ func TestFirstInstallThenUpdate(t *testing.T) {
 func TestNothingNewIsOneConditionalRequest(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	b.reopen()
 	before := len(b.repo.asked)
 	u := b.update()
@@ -95,7 +94,7 @@ func TestADownloadGoesOnWhereItWasCut(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	big := files{"main.js": randomText(300 << 10)}
-	b.repo.offer(b.repo.publish("main", "1.0.0", big))
+	b.offers("1.0.0", big)
 	cuts := 0
 	b.repo.fault = func(r *http.Request, w *httptest.ResponseRecorder) (*http.Response, error) {
 		if !strings.HasPrefix(r.URL.Path, "/v1/containers/") || cuts >= 5 {
@@ -120,7 +119,7 @@ func TestADownloadGoesOnAfterTheProcessDied(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	big := files{"main.js": randomText(300 << 10)}
-	b.repo.offer(b.repo.publish("main", "1.0.0", big))
+	b.offers("1.0.0", big)
 	b.repo.fault = func(r *http.Request, w *httptest.ResponseRecorder) (*http.Response, error) {
 		if !strings.HasPrefix(r.URL.Path, "/v1/containers/") && !strings.HasPrefix(r.URL.Path, "/v1/blobs/") {
 			return nil, nil
@@ -164,7 +163,7 @@ func TestTheEmbeddedRelease(t *testing.T) {
 		t.Parallel()
 		b := newBench(t)
 		b.reopen(embed(b, b.repo.publish("main", "1.0.0", v1), v1))
-		b.repo.offer(b.repo.publish("main", "1.1.0", v2))
+		b.offers("1.1.0", v2)
 		b.update()
 		l := b.start()
 		b.runs(l, "main", v2)
@@ -175,8 +174,7 @@ func TestTheEmbeddedRelease(t *testing.T) {
 	t.Run("wins when it is newer", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t)
-		b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-		b.install()
+		b.has("1.0.0", v1)
 		b.reopen(embed(b, b.repo.publish("main", "1.1.0", v2), v2))
 		l := b.start()
 		if got := l.Packages["main"]; !got.Embedded || got.Version != "1.1.0" || got.Dir != "/app/www" {
@@ -194,9 +192,7 @@ func TestTheEmbeddedRelease(t *testing.T) {
 func TestTwoProcesses(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	d1 := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(d1)
-	b.install()
+	d1 := b.has("1.0.0", v1)
 	second, err := Open(t.Context(), b.cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -216,8 +212,7 @@ func TestTwoProcesses(t *testing.T) {
 
 	t.Run("what the second runs is not deleted", func(t *testing.T) {
 		b.repo.edit("main", func(p *slipstream.PackageState) { p.Withdrawn, p.Rollouts = []slipstream.Digest{d1}, nil })
-		b.repo.offer(b.repo.publish("main", "2.0.0", v3))
-		b.install()
+		b.has("2.0.0", v3)
 		b.start()
 		b.start()
 		b.runs(l, "main", v1)
@@ -245,8 +240,7 @@ func TestChangeOfChannel(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *Config) { c.Channel = "beta" })
 	old := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(b.repo.publish("main", "2.0.0-beta", v2))
-	b.install()
+	b.has("2.0.0-beta", v2)
 	b.repo.channels["production"] = map[string]slipstream.PackageState{"main": {Rollouts: []slipstream.Rollout{{ID: "p", Manifest: old, Seq: 1, Version: "1.0.0",
 		Size: b.repo.manifests[old].Size(), Runtime: slipstream.AnyRuntime(), To: slipstream.FullShare}}}}
 	if err := b.c.ChangeChannel(t.Context(), "production"); err != nil {
@@ -348,7 +342,7 @@ func TestBothArmsTellBeforeAnyDownload(t *testing.T) {
 func TestReportsAreKeptWhileOffline(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	b.update()
 	b.offline()
 	b.repo.reports = nil // which arm the device is in was told before the download
@@ -398,11 +392,8 @@ func TestDataRollbackIsAnnounced(t *testing.T) {
 	data := func(writes string, reads ...string) func(*slipstream.Manifest) {
 		return func(m *slipstream.Manifest) { m.Data = &slipstream.DataFormats{Reads: reads, Writes: writes} }
 	}
-	d1 := b.repo.publish("main", "1.0.0", v1, data("a", "a"))
-	b.repo.offer(d1)
-	b.install()
-	d2 := b.repo.publish("main", "1.1.0", v2, data("b", "a", "b"))
-	b.repo.offer(d2)
+	d1 := b.has("1.0.0", v1, data("a", "a"))
+	d2 := b.offers("1.1.0", v2, data("b", "a", "b"))
 	b.update()
 	b.crash(b.start())
 	b.crash(b.start())

@@ -38,11 +38,8 @@ func TestWhatIsNotAsSignedNeverStarts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-			b.install()
-			second := b.repo.publish("main", "1.1.0", v2)
-			b.repo.offer(second)
-			b.install()
+			b.has("1.0.0", v1)
+			second := b.has("1.1.0", v2)
 			b.offline()
 			dir := b.c.disk.tree(second)
 			if err := damage(dir); err != nil {
@@ -64,9 +61,7 @@ func TestWhatIsNotAsSignedNeverStarts(t *testing.T) {
 func TestAFileThatNobodySignedIsRemoved(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	d := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(d)
-	b.install()
+	d := b.has("1.0.0", v1)
 	tree := b.c.disk.tree(d)
 	for _, extra := range []string{"plugin.js", "lib/b.js", "cache/deep/c.js"} {
 		path := filepath.Join(tree, extra)
@@ -105,10 +100,8 @@ func TestAReleaseThatDamagesItselfIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-			b.install()
-			bad := b.repo.publish("main", "1.1.0", v2)
-			b.repo.offer(bad)
+			b.has("1.0.0", v1)
+			b.offers("1.1.0", v2)
 			b.update()
 			l := b.start()
 			if confirmed {
@@ -130,11 +123,8 @@ func TestAReleaseThatDamagesItselfIsRefused(t *testing.T) {
 func TestWhoCannotChangeAnythingRunsNoDamageEither(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
-	second := b.repo.publish("main", "1.1.0", v2)
-	b.repo.offer(second)
-	b.install()
+	b.has("1.0.0", v1)
+	second := b.has("1.1.0", v2)
 	other, err := Open(t.Context(), b.cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -158,9 +148,7 @@ func TestWhoCannotChangeAnythingRunsNoDamageEither(t *testing.T) {
 func TestLinksAreNeverFollowed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	d := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(d)
-	b.install()
+	d := b.has("1.0.0", v1)
 	outside := t.TempDir()
 	if err := os.WriteFile(filepath.Join(outside, "precious"), nil, 0o644); err != nil {
 		t.Fatal(err)

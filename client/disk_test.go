@@ -14,7 +14,7 @@ import (
 func TestATreeThatIsGone(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	l := b.install()
 	if err := os.RemoveAll(l.Packages["main"].Dir); err != nil {
 		t.Fatal(err)
@@ -45,8 +45,7 @@ func TestACorruptedState(t *testing.T) {
 	t.Run("gives the generation before", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t)
-		b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-		b.install()
+		b.has("1.0.0", v1)
 		b.start()
 		damage(b, stateFile)
 		b.reopen()
@@ -55,8 +54,7 @@ func TestACorruptedState(t *testing.T) {
 	t.Run("both give the embedded release and a fresh start", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t)
-		b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-		b.install()
+		b.has("1.0.0", v1)
 		damage(b, stateFile, previousState)
 		b.reopen()
 		b.runs(b.start(), "main", nil)
@@ -93,9 +91,8 @@ func TestTheDiskIsFullOrReadOnly(t *testing.T) {
 		t.Run(string(reason), func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-			b.install()
-			b.repo.offer(b.repo.publish("main", "1.1.0", v2))
+			b.has("1.0.0", v1)
+			b.offers("1.1.0", v2)
 			b.disk.set(func(op, name string) error {
 				if strings.Contains(name, "fetch") {
 					return fail(op, name)
@@ -129,8 +126,7 @@ type lockless struct{ Disk }
 func TestAReadOnlyDirectoryStillRuns(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	b.reopen(func(c *Config) { c.Locks = lockless{} })
 	l := b.start()
 	b.runs(l, "main", v1)

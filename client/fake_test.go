@@ -183,6 +183,22 @@ func (b *bench) install() *Launch {
 	return l
 }
 
+// offers publishes a release of main and offers it to everybody.
+func (b *bench) offers(version string, content files, change ...func(*slipstream.Manifest)) slipstream.Digest {
+	b.Helper()
+	d := b.repo.publish("main", version, content, change...)
+	b.repo.offer(d)
+	return d
+}
+
+// has is offers, and brings the release into force.
+func (b *bench) has(version string, content files, change ...func(*slipstream.Manifest)) slipstream.Digest {
+	b.Helper()
+	d := b.offers(version, content, change...)
+	b.install()
+	return d
+}
+
 // runs checks what a launch runs, byte for byte.
 func (b *bench) runs(l *Launch, pkg string, content files) {
 	b.Helper()

@@ -57,9 +57,7 @@ func TestUpdatesByPatches(t *testing.T) {
 		t.Run(codec, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			d1 := b.repo.publish("main", "1.0.0", v1)
-			b.repo.offer(d1)
-			b.install()
+			d1 := b.has("1.0.0", v1)
 			d2 := b.repo.publish("main", "1.1.0", v2)
 			b.repo.patch(d1, d2, codec)
 			b.repo.offer(d2)
@@ -98,9 +96,7 @@ func TestLargeBytecodeIsUnpackedByWayOfAScratchFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			d1 := b.repo.publish("main", "1.0.0", v1)
-			b.repo.offer(d1)
-			b.install()
+			d1 := b.has("1.0.0", v1)
 			d2 := b.repo.publish("main", "1.1.0", v2)
 			b.repo.patch(d1, d2, delta.CodecSimpleHermes)
 			b.repo.offer(d2)
@@ -138,9 +134,7 @@ func TestADeviceTakesNoCodecThatItHasNoMemoryFor(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	v1, v2 := files{"main.js": randomText(20 << 10)}, files{"main.js": randomText(20<<10) + "!"}
-	d1 := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(d1)
-	b.install()
+	d1 := b.has("1.0.0", v1)
 	d2 := b.repo.publish("main", "1.1.0", v2)
 	b.repo.patch(d1, d2, delta.CodecRich64, delta.CodecSimpleDeflate)
 	b.repo.offer(d2)
@@ -182,8 +176,7 @@ func TestFilesAppearWhileTheContainerComes(t *testing.T) {
 		content[fmt.Sprintf("part-%d.bin", i)] = randomText(256 << 10)[i:]
 	}
 	content["big.bin"] = string(bytes.Repeat([]byte("not in one piece "), 1000)) + randomText(700<<10)
-	digest := b.repo.publish("main", "1.0.0", content)
-	b.repo.offer(digest)
+	digest := b.offers("1.0.0", content)
 	early := 0
 	b.repo.fault = func(r *http.Request, w *httptest.ResponseRecorder) (*http.Response, error) {
 		if !strings.HasPrefix(r.URL.Path, "/v1/containers/") {
@@ -267,9 +260,7 @@ func TestAContainerThatIsAppliedAsItComes(t *testing.T) {
 			b := newBench(t)
 			v1 := files{"main.js": randomText(90 << 10), "same.txt": "the same"}
 			v2 := files{"main.js": v1["main.js"][:40<<10] + randomText(200 << 10)[100<<10:] + v1["main.js"][40<<10:], "same.txt": "the same"}
-			d1 := b.repo.publish("main", "1.0.0", v1)
-			b.repo.offer(d1)
-			b.install()
+			d1 := b.has("1.0.0", v1)
 			d2 := b.repo.publish("main", "1.1.0", v2)
 			b.repo.patch(d1, d2, delta.CodecSimpleZstd)
 			b.repo.offer(d2)
@@ -305,9 +296,7 @@ func TestAPatchGoesOnAfterTheProcessDied(t *testing.T) {
 	b := newBench(t)
 	v1 := files{"main.js": randomText(90 << 10)}
 	v2 := files{"main.js": v1["main.js"] + randomText(300 << 10)[100<<10:]}
-	d1 := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(d1)
-	b.install()
+	d1 := b.has("1.0.0", v1)
 	d2 := b.repo.publish("main", "1.1.0", v2)
 	b.repo.patch(d1, d2, delta.CodecRich)
 	b.repo.lists[d2] = b.repo.lists[d2][len(b.repo.lists[d2])-1:]

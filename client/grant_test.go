@@ -100,7 +100,7 @@ func TestARefusalByANodeThatLagsIsNotKept(t *testing.T) {
 func TestAPlaceIsAskedForBeforeSomethingOlderIsTaken(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	b.repo.offer(b.repo.publish("main", "2.0.0", v2), capped)
 	b.repo.grants = map[string]bool{"ro-2.0.0-main": true}
 	if got := b.update().Answers["main"].Offer; got == nil || got.Release.Version != "2.0.0" {

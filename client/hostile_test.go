@@ -21,9 +21,8 @@ import (
 func TestAnExpiredStateInstallsNothingAndStopsNothing(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
-	b.repo.offer(b.repo.publish("main", "1.1.0", v2))
+	b.has("1.0.0", v1)
+	b.offers("1.1.0", v2)
 	b.repo.life = time.Second
 	b.clock.advance(time.Hour + 30*time.Second)
 	b.updateFails(slipstream.ReasonExpiredState)
@@ -43,7 +42,7 @@ func TestAnExpiredStateInstallsNothingAndStopsNothing(t *testing.T) {
 func TestAClockSetBackDoesNotReviveAState(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	old := b.repo.state("production")
 	b.clock.advance(48 * time.Hour)
 	b.update()
@@ -60,10 +59,9 @@ func TestAClockSetBackDoesNotReviveAState(t *testing.T) {
 func TestAnOlderEpochIsIgnored(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	old := b.repo.state("production")
-	b.repo.offer(b.repo.publish("main", "1.1.0", v2))
-	b.install()
+	b.has("1.1.0", v2)
 	b.reopen()
 	b.repo.edit("main", func(*slipstream.PackageState) {}) // or the answer is that nothing changed
 	b.repo.tamper = func(path string, body []byte) []byte {
@@ -79,8 +77,7 @@ func TestAnOlderEpochIsIgnored(t *testing.T) {
 func TestAnEqualEpochThatSaysSomethingElseIsRefused(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	b.repo.edit("main", func(p *slipstream.PackageState) { p.Rollouts[0].Hold = slipstream.HoldPaused })
 	b.repo.epoch["production"]--
 	b.updateFails(slipstream.ReasonEquivocation)
@@ -90,8 +87,7 @@ func TestAnEqualEpochThatDiffersInAFieldOfALaterVersionIsRefused(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.repo.future = "one"
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	b.clock.advance(time.Hour)
 	b.update() // signed again with later times: the same
 	b.repo.future = "another"
@@ -105,8 +101,7 @@ func TestAnEqualEpochThatDiffersInAFieldOfALaterVersionIsRefused(t *testing.T) {
 func TestTheStateKeyIsRotated(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	t.Run("a thief signs the highest epoch", func(t *testing.T) {
 		b.repo.epoch["production"] = slipstream.MaxSafeInteger
 		b.update()
@@ -115,8 +110,7 @@ func TestTheStateKeyIsRotated(t *testing.T) {
 		b.repo.stateKey = signer(33)
 		b.repo.addRoot()
 		b.repo.epoch["production"] = b.clock.Now().Unix()
-		b.repo.offer(b.repo.publish("main", "1.1.0", v2))
-		b.install()
+		b.has("1.1.0", v2)
 		b.runs(b.start(), "main", v2)
 		if v := b.c.rootVersion(); v != 2 {
 			t.Errorf("root version %d", v)
@@ -132,16 +126,14 @@ func TestTheStateKeyIsRotated(t *testing.T) {
 func TestTheRootAndReleaseKeysAreRotated(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	oldRoot := b.repo.rootKey
 	b.repo.rootKey, b.repo.release = signer(11), signer(22)
 	b.repo.addRoot(oldRoot)
 	for range 5 {
 		b.repo.addRoot()
 	}
-	b.repo.offer(b.repo.publish("main", "1.1.0", v2))
-	b.install()
+	b.has("1.1.0", v2)
 	b.runs(b.start(), "main", v2)
 	if v := b.c.rootVersion(); v != 7 {
 		t.Errorf("root version %d", v)
@@ -175,8 +167,7 @@ func TestRootsAreAskedForOnceADay(t *testing.T) {
 func TestAnExpiredRootStopsUpdatesNotTheApp(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	b.clock.advance(400 * 24 * time.Hour)
 	b.updateFails(slipstream.ReasonExpiredRoot)
 	b.runs(b.start(), "main", v1)
@@ -210,8 +201,7 @@ func TestNothingTamperedIsEverRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			d := b.repo.publish("main", "1.0.0", v1)
-			b.repo.offer(d)
+			d := b.offers("1.0.0", v1)
 			change := c.change
 			if change == nil {
 				other := b.repo.envelopes[d]
@@ -246,7 +236,7 @@ func TestNothingTamperedIsEverRun(t *testing.T) {
 func TestAMirrorTakesOver(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *Config) { c.Servers = []string{"http://a.test/", "http://b.test"} })
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	b.repo.fault = func(r *http.Request, w *httptest.ResponseRecorder) (*http.Response, error) {
 		if r.URL.Host == "a.test" {
 			return nil, errors.New("connection refused")
@@ -263,7 +253,7 @@ func TestAMirrorTakesOver(t *testing.T) {
 func TestAMirrorThatLiesIsPassedOver(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *Config) { c.Servers = []string{"http://a.test", "http://b.test"} })
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	b.repo.fault = func(r *http.Request, w *httptest.ResponseRecorder) (*http.Response, error) {
 		if r.URL.Host != "a.test" || !strings.Contains(r.URL.Path, "manifests") {
 			return nil, nil
@@ -297,7 +287,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 func TestADownloadThatTricklesIsGivenUp(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *Config) { c.Limits.Rounds = 1 })
-	b.repo.offer(b.repo.publish("main", "1.0.0", files{"main.js": randomText(100 << 10)}))
+	b.offers("1.0.0", files{"main.js": randomText(100 << 10)})
 	b.repo.fault = func(r *http.Request, w *httptest.ResponseRecorder) (*http.Response, error) {
 		if !strings.HasPrefix(r.URL.Path, "/v1/containers/") && !strings.HasPrefix(r.URL.Path, "/v1/blobs/") {
 			return nil, nil
@@ -363,9 +353,7 @@ func TestADecisionCannotBreakTheDevicesRules(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	d1 := b.repo.publish("main", "1.0.0", v1)
-	d2 := b.repo.publish("main", "1.1.0", v2)
-	b.repo.offer(d2)
-	b.install()
+	b.has("1.1.0", v2)
 	decideFor(b, d1, slipstream.VerdictRollback)
 	got, err := b.c.CheckDecision(t.Context())
 	if err != nil || got.Answers["main"].Reason != slipstream.ReasonDowngrade {
@@ -432,12 +420,12 @@ func TestTheShippedRootMustBeOfTheApp(t *testing.T) {
 func TestADamagedTreeIsNotABase(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	l := b.install()
 	if err := os.WriteFile(filepath.Join(l.Packages["main"].Dir, "lib", "a.js"), []byte("scribbled over"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b.repo.offer(b.repo.publish("main", "1.1.0", v2))
+	b.offers("1.1.0", v2)
 	b.update()
 	b.runs(b.start(), "main", v2)
 }

@@ -19,9 +19,8 @@ func TestKilledAtEveryWrite(t *testing.T) {
 	v1, v2 := files{"main.js": "one", "a/same": "s"}, files{"main.js": "two", "a/same": "s", "b/new": "n"}
 	for n := 1; ; n++ {
 		b := newBench(t)
-		b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-		b.install()
-		b.repo.offer(b.repo.publish("main", "1.1.0", v2))
+		b.has("1.0.0", v1)
+		b.offers("1.1.0", v2)
 		left := n
 		b.disk.set(func(string, string) error {
 			if left--; left <= 0 {

@@ -10,10 +10,8 @@ import (
 func TestACrashingReleaseIsLeftOffline(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
-	bad := b.repo.publish("main", "1.1.0", v2)
-	b.repo.offer(bad)
+	b.has("1.0.0", v1)
+	b.offers("1.1.0", v2)
 	b.update()
 	b.offline()
 	for attempt := range 2 {
@@ -66,12 +64,8 @@ func TestACrashingReleaseIsLeftOffline(t *testing.T) {
 func TestWithdrawnFallsBackToWhatIsHeld(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	d1 := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(d1)
-	b.install()
-	d2 := b.repo.publish("main", "1.1.0", v2)
-	b.repo.offer(d2)
-	b.install()
+	d1 := b.has("1.0.0", v1)
+	d2 := b.has("1.1.0", v2)
 	b.repo.edit("main", func(p *slipstream.PackageState) {
 		p.Withdrawn = append(p.Withdrawn, d2)
 		p.Rollouts = nil
@@ -127,8 +121,7 @@ func TestOperatorsRollbackNeedsASignedEdge(t *testing.T) {
 func TestAFloorIsObeyed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	b.repo.edit("main", func(p *slipstream.PackageState) {
 		p.Rollouts = nil
 		p.Floors = []slipstream.Floor{{Runtime: slipstream.AnyRuntime(), Seq: 2}}
@@ -143,7 +136,7 @@ func TestAFloorIsObeyed(t *testing.T) {
 func TestAPausedRolloutIsNotStagedAndLeavesTheLine(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	b.update()
 	b.repo.edit("main", func(p *slipstream.PackageState) { p.Rollouts[0].Hold = slipstream.HoldPaused })
 	if u := b.update(); u.Answers["main"].Reason != slipstream.ReasonPaused {
@@ -155,9 +148,7 @@ func TestAPausedRolloutIsNotStagedAndLeavesTheLine(t *testing.T) {
 func TestANewShellLeavesWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	d := b.repo.publish("main", "1.0.0", v1, func(m *slipstream.Manifest) { m.Runtime = slipstream.Runtime{Range: "1.x"} })
-	b.repo.offer(d)
-	b.install()
+	b.has("1.0.0", v1, func(m *slipstream.Manifest) { m.Runtime = slipstream.Runtime{Range: "1.x"} })
 	b.offline()
 	b.reopen(func(c *Config) { c.Runtime = "2.0.0" })
 	b.runs(b.start(), "main", nil)

@@ -21,8 +21,7 @@ func TestWordsOfACrashLeaveTheStateReadable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-			b.install()
+			b.has("1.0.0", v1)
 			l := b.start()
 			b.offline()
 			if err := l.Crash(b.Context(), detail); err != nil {
@@ -43,8 +42,7 @@ func TestWordsOfACrashLeaveTheStateReadable(t *testing.T) {
 func TestADeviceWhoseStateIsDestroyedIsNotSetBack(t *testing.T) {
 	b := newBench(t)
 	old := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(b.repo.publish("main", "1.1.0", v2))
-	b.install()
+	b.has("1.1.0", v2)
 	for _, name := range []string{stateFile, previousState} {
 		if err := os.WriteFile(filepath.Join(b.c.cfg.Dir, name), []byte("{"), 0o600); err != nil {
 			t.Fatal(err)
@@ -61,8 +59,7 @@ func TestADeviceWhoseStateIsDestroyedIsNotSetBack(t *testing.T) {
 
 func TestAMetricThatIsTooLargeIsRefused(t *testing.T) {
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	if err := b.c.Metric("note", strings.Repeat("x", slipstream.MaxEventDetail+1)); err == nil {
 		t.Error("no error")
 	}

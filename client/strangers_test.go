@@ -41,9 +41,8 @@ func carriesFiles(path string) bool {
 func TestWordsOfAMirrorLeaveTheStateReadable(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
-	b.repo.offer(b.repo.publish("main", "1.1.0", v2))
+	b.has("1.0.0", v1)
+	b.offers("1.1.0", v2)
 	b.repo.fault = func(r *http.Request, _ *httptest.ResponseRecorder) (*http.Response, error) {
 		if !carriesFiles(r.URL.Path) {
 			return nil, nil
@@ -68,8 +67,7 @@ func TestAListOfContainersCannotFillTheDisk(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	body := strings.Repeat("0123456789abcdef", 4096)
-	d := b.repo.publish("main", "1.0.0", files{"main.js": body})
-	b.repo.offer(d)
+	d := b.offers("1.0.0", files{"main.js": body})
 	size := int64(len(body)) + slipstream.ContainerOverhead
 	round := 0
 	b.repo.fault = func(r *http.Request, _ *httptest.ResponseRecorder) (*http.Response, error) {
@@ -140,8 +138,7 @@ func TestABadMirrorHidesNoGoodOne(t *testing.T) {
 			b := newBench(t, func(c *Config) {
 				c.Servers, c.Decisions = []string{"http://bad.test", "http://good.test"}, path == "/v1/check"
 			})
-			d := b.repo.publish("main", "1.0.0", v1)
-			b.repo.offer(d)
+			d := b.offers("1.0.0", v1)
 			m := b.repo.manifests[d]
 			b.repo.decide = func(slipstream.CheckRequest) map[string]slipstream.PackageDecision {
 				return map[string]slipstream.PackageDecision{"main": {Verdict: slipstream.VerdictUpdate, Reason: slipstream.ReasonNewRelease,
@@ -178,8 +175,7 @@ func TestABadMirrorHidesNoGoodOne(t *testing.T) {
 func TestDecisionsAloneLearnOfNewRoots(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	b.repo.decide = func(slipstream.CheckRequest) map[string]slipstream.PackageDecision {
 		return map[string]slipstream.PackageDecision{"main": {Verdict: slipstream.VerdictNone, Reason: slipstream.ReasonUpToDate}}
 	}
@@ -270,8 +266,7 @@ func TestOneReportThatNoServerTakesHoldsUpNoOther(t *testing.T) {
 func TestDecisionsCannotMakeTheStateLarge(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	n, pad := 0, ""
 	b.repo.decide = func(slipstream.CheckRequest) map[string]slipstream.PackageDecision {
 		n++
@@ -297,14 +292,9 @@ func TestDecisionsCannotMakeTheStateLarge(t *testing.T) {
 func TestADecisionLeadsBackToNothingWithdrawn(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
-	bad := b.repo.publish("main", "1.1.0", v2)
-	b.repo.offer(bad)
-	b.install()
-	worse := b.repo.publish("main", "1.2.0", files{"main.js": "three"})
-	b.repo.offer(worse)
-	b.install()
+	b.has("1.0.0", v1)
+	bad := b.has("1.1.0", v2)
+	b.has("1.2.0", files{"main.js": "three"})
 	b.repo.edit("main", func(p *slipstream.PackageState) { p.Withdrawn, p.Rollouts = []slipstream.Digest{bad}, nil })
 	b.c.mu.Lock()
 	last, _ := b.c.lastState()
@@ -326,7 +316,7 @@ func TestADecisionLeadsBackToNothingWithdrawn(t *testing.T) {
 func TestCloseEndsWhatIsUnderWayAndWaitsForIt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	started, ended := make(chan struct{}), make(chan error, 1)
 	var over atomic.Bool
 	b.c.net.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
@@ -392,7 +382,7 @@ func TestAnOpenQuestionHoldsUpNoCheck(t *testing.T) {
 func TestWhichArmIsToldBeforeTheDownloadBegins(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	b.update()
 	told := false
 	for _, a := range b.repo.asked {
@@ -410,7 +400,7 @@ func TestARefusalUnderAWrongClockDoesNotWaitForThatYear(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.repo.life = 20 * 365 * 24 * time.Hour
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
+	b.offers("1.0.0", v1)
 	b.update()
 	b.clock.advance(300 * 24 * time.Hour) // within the life of the root
 	for range 2 {
@@ -427,11 +417,8 @@ func TestARefusalUnderAWrongClockDoesNotWaitForThatYear(t *testing.T) {
 func TestWhatWasLeftComesBackOnlyWithANewEpoch(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
-	d := b.repo.publish("main", "1.1.0", v2)
-	b.repo.offer(d)
-	b.install()
+	b.has("1.0.0", v1)
+	d := b.has("1.1.0", v2)
 	m, honest := b.repo.manifests[d], false
 	b.repo.decide = func(q slipstream.CheckRequest) map[string]slipstream.PackageDecision {
 		if !honest && q.Packages["main"].Digest == d {

@@ -26,8 +26,7 @@ func (b *bench) lastOf(kind slipstream.Kind) slipstream.Event {
 func TestAFailureSaysWhatFailed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	first := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(first)
+	first := b.offers("1.0.0", v1)
 	b.repo.fault = func(r *http.Request, w *httptest.ResponseRecorder) (*http.Response, error) {
 		if strings.HasPrefix(r.URL.Path, "/v1/blobs/") || strings.HasPrefix(r.URL.Path, "/v1/containers/") {
 			wrong := httptest.NewRecorder()
@@ -50,8 +49,7 @@ func TestAFailureSaysWhatFailed(t *testing.T) {
 	if len(b.told) != n {
 		t.Errorf("told again: %+v", b.told[n:])
 	}
-	second := b.repo.publish("main", "1.1.0", v1)
-	b.repo.offer(second)
+	second := b.offers("1.1.0", v1)
 	if _, err := b.c.Update(t.Context()); err == nil {
 		t.Fatal("the update to another release worked")
 	}
@@ -63,9 +61,7 @@ func TestAFailureSaysWhatFailed(t *testing.T) {
 func TestAMetricSaysWhatRan(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	d := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(d)
-	b.install()
+	d := b.has("1.0.0", v1)
 	if err := b.c.Metric("fps", 59.5); err != nil {
 		t.Fatal(err)
 	}
@@ -83,9 +79,7 @@ func TestAMetricSaysWhatRan(t *testing.T) {
 func TestAQuietDeviceTellsOnceADayWhatItRuns(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	d := b.repo.publish("main", "1.0.0", v1)
-	b.repo.offer(d)
-	b.install()
+	d := b.has("1.0.0", v1)
 	alive := func() (n int) {
 		for _, e := range b.told {
 			if e.Kind == slipstream.KindAlive {

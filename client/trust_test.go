@@ -18,8 +18,7 @@ import (
 func TestAStoredRootThatDoesNotFollowTheShippedOneIsIgnored(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	keys := func(s sign.Signer) sign.RoleKeys {
 		return sign.RoleKeys{Keys: []ed25519.PublicKey{s.Public()}, Threshold: 1}
 	}
@@ -36,7 +35,7 @@ func TestAStoredRootThatDoesNotFollowTheShippedOneIsIgnored(t *testing.T) {
 		}
 	}
 	b.repo.rootKey, b.repo.release, b.repo.stateKey = signer(77), signer(78), signer(79)
-	b.repo.offer(b.repo.publish("main", "6.6.6", files{"main.js": "evil"}))
+	b.offers("6.6.6", files{"main.js": "evil"})
 	b.reopen()
 	b.updateFails(slipstream.ReasonSignatureInvalid)
 	b.runs(b.start(), "main", v1)
@@ -45,8 +44,7 @@ func TestAStoredRootThatDoesNotFollowTheShippedOneIsIgnored(t *testing.T) {
 func TestTheChainOfRootsSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	for seed := range byte(3) {
 		former := b.repo.rootKey
 		b.repo.rootKey = signer(50 + seed)
@@ -63,8 +61,7 @@ func TestTheChainOfRootsSurvivesARestart(t *testing.T) {
 func TestAStagedReleaseOfAFormerKeyIsNotTried(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.repo.offer(b.repo.publish("main", "1.0.0", v1))
-	b.install()
+	b.has("1.0.0", v1)
 	b.repo.offer(b.repo.publish("main", "6.6.6", v2)) // signed by a stolen key
 	b.update()
 	b.repo.release = signer(22)
@@ -92,12 +89,8 @@ func TestADestroyedStateLosesNeitherAnchorNorTrees(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			old := b.repo.publish("main", "1.0.0", v1)
-			b.repo.offer(old)
-			b.install()
-			second := b.repo.publish("main", "1.1.0", v2)
-			b.repo.offer(second)
-			b.install()
+			old := b.has("1.0.0", v1)
+			second := b.has("1.1.0", v2)
 			if !change.tree {
 				if err := os.RemoveAll(b.c.disk.tree(second)); err != nil {
 					t.Fatal(err)
