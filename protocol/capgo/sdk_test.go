@@ -40,9 +40,10 @@ func TestTheRealUpdater(t *testing.T) {
 	w := newWorld(t, "")
 	var web *httptest.Server
 	w.server, w.book = newServer(w.World, func(*http.Request) string { return web.URL }, func() time.Time { return w.Now })
+	w.Book = w.book
 	web = httptest.NewServer(w.server)
 	t.Cleanup(web.Close)
-	w.refresh()
+	w.Settle()
 	app := func(name, way string, args ...string) start {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -82,7 +83,7 @@ func TestTheRealUpdater(t *testing.T) {
 	if _, err := w.Rollout.RollBack(t.Context(), "test", "shop", "production", rollout.RollbackSpec{Package: "main", To: w.DigestOf("1.0.1")}); err != nil {
 		t.Fatal(err)
 	}
-	w.refresh()
+	w.Settle()
 	expect("a rollback", app("a", "ready"), "1.1.0", "two", "1.0.1+2")
 	expect("after a start", app("a", "ready"), "1.0.1+2", "one", "")
 
@@ -90,7 +91,7 @@ func TestTheRealUpdater(t *testing.T) {
 	if _, err := w.Rollout.Withdraw(t.Context(), "test", "shop", "production", rollout.WithdrawSpec{Release: w.DigestOf("1.0.1")}); err != nil {
 		t.Fatal(err)
 	}
-	w.refresh()
+	w.Settle()
 	expect("a withdrawal", app("a", "ready"), "1.0.0", "builtin", "")
 	if s := app("a", "ready"); s.Latest.Error != codeNoNew && s.Latest.Error != codeOnBuiltin {
 		t.Errorf("on the built-in bundle: %+v", s)
@@ -102,7 +103,7 @@ func TestTheRealUpdater(t *testing.T) {
 	if s := app("b", "hangs"); !slices.Contains(s.Seen, "updateFailed") {
 		t.Errorf("a host that hangs: %+v", s)
 	}
-	got := w.counts()
+	got := w.Counts()
 	want := map[string]int64{"enrolled": 3, "fetched": 3, "confirmed": 2, "failed": 1}
 	if !maps.Equal(got, want) {
 		t.Errorf("counts %v, want %v", got, want)
@@ -113,7 +114,7 @@ func TestTheRealUpdater(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Publish(protocoltest.Release{Version: "2.0.0", Files: map[string]string{"index.html": "beta"}, Offer: &rollout.Offer{Channel: "beta", To: 10000}})
-	w.refresh()
+	w.Settle()
 	s = app("c", "ready", "beta")
 	expect("another channel", s, "1.0.0", "builtin", "2.0.0")
 	if s.Set == nil || s.Set.Status != "ok" || s.Channel.Channel != "beta" || s.Channel.Status != "override" || len(s.Channels) != 2 {

@@ -91,8 +91,8 @@ func TestTheOwnToolSignsTheSame(t *testing.T) {
 // signedRelease publishes what the tool would: signed on the publisher's side.
 func signedRelease(w *world, version string, files map[string]string, private string) slipstream.Digest {
 	w.Helper()
-	d := w.Publish(protocoltest.Release{Version: version, Files: files, Offer: offer(slipstream.FullShare), Meta: map[string]json.RawMessage{Meta: signFiles(w, files, private)}})
-	w.refresh()
+	d := w.Publish(protocoltest.Release{Version: version, Files: files, Offer: protocoltest.Offer(slipstream.FullShare), Meta: map[string]json.RawMessage{Meta: signFiles(w, files, private)}})
+	w.Settle()
 	return d
 }
 
@@ -223,7 +223,7 @@ func TestASignedAppTakesOnlyWhatIsSigned(t *testing.T) {
 	w := newWorld(t, "")
 	w.release("1.0.0", map[string]string{"index.html": "1"})
 	w.Enable(string(options))
-	w.refresh()
+	w.Settle()
 	if a := w.check(map[string]any{"app_id": "x"}); a.Error != codeNoNew {
 		t.Errorf("what was published before the key was named: %+v", a)
 	}
@@ -234,9 +234,9 @@ func TestASignatureOfAnotherZip(t *testing.T) {
 	t.Parallel()
 	o := readOracle(t)
 	w := newWorld(t, "")
-	w.Publish(protocoltest.Release{Version: "1.0.0", Files: map[string]string{"index.html": "1"}, Offer: offer(slipstream.FullShare),
+	w.Publish(protocoltest.Release{Version: "1.0.0", Files: map[string]string{"index.html": "1"}, Offer: protocoltest.Offer(slipstream.FullShare),
 		Meta: map[string]json.RawMessage{Meta: signFiles(t, map[string]string{"index.html": "2"}, o.Private)}})
-	w.refresh()
+	w.Settle()
 	if a := w.check(nil); a.Error != codeNoNew {
 		t.Errorf("offered: %+v", a)
 	}

@@ -12,21 +12,6 @@ import (
 	"github.com/slipstream-ota/slipstream/store"
 )
 
-func (w *world) counts() map[string]int64 {
-	w.Helper()
-	list, err := w.Store.Reports().Counts(w.Context(), "shop")
-	if err != nil {
-		w.Fatal(err)
-	}
-	out := map[string]int64{}
-	for _, c := range list {
-		if c.Release != "" {
-			out[string(c.Kind)] += c.Devices
-		}
-	}
-	return out
-}
-
 // tell sends a batch of actions about a version, as one device would.
 func (w *world) tell(device, version string, change map[string]any, actions ...string) {
 	w.Helper()
@@ -82,7 +67,7 @@ func TestStatsCountOnce(t *testing.T) {
 		w.tell("h", builtin, nil, "app_moved_to_foreground", "app_moved_to_background", "app_crash")
 	}
 	want := map[string]int64{"enrolled": 5, "fetched": 5, "staged": 1, "started": 3, "confirmed": 3, "rolled_back": 1, "failed": 1, "crashed": 1}
-	if got := w.counts(); !maps.Equal(got, want) {
+	if got := w.Counts(); !maps.Equal(got, want) {
 		t.Errorf("counts %v, want %v", got, want)
 	}
 	tally, err := w.Store.Reports().Trials().Tally(w.Context(), w.RolloutOf("1.4.0"))
@@ -101,15 +86,15 @@ func TestOlderUpdatersConfirm(t *testing.T) {
 	w.release("1.4.0", map[string]string{"index.html": "1"})
 	old := map[string]any{"plugin_version": "5.9.0"}
 	w.tell("a", "1.4.0", old, "download_complete", "set")
-	if got := w.counts(); got["started"] != 1 || got["confirmed"] != 0 {
+	if got := w.Counts(); got["started"] != 1 || got["confirmed"] != 0 {
 		t.Fatalf("to be set is no proof: %v", got)
 	}
 	w.tell("a", "1.4.0", old, "app_moved_to_foreground")
-	if got := w.counts(); got["confirmed"] != 0 {
+	if got := w.Counts(); got["confirmed"] != 0 {
 		t.Fatalf("nor is a start: %v", got)
 	}
 	w.tell("a", "1.4.0", old, "app_moved_to_background")
-	if got := w.counts(); got["confirmed"] != 1 {
+	if got := w.Counts(); got["confirmed"] != 1 {
 		t.Errorf("it ran until it was left: %v", got)
 	}
 }
@@ -123,12 +108,12 @@ func TestFailuresOfSomethingElse(t *testing.T) {
 	w.tell("a", "1.4.0", nil, "download_complete", "set", "app_launch_ready")
 	w.release("1.5.0", map[string]string{"index.html": "2"})
 	w.tell("a", "1.4.0", nil, "download_fail", "checksum_fail", "unzip_fail")
-	if got := w.counts(); got["failed"] != 0 {
+	if got := w.Counts(); got["failed"] != 0 {
 		t.Errorf("held against what runs: %v", got)
 	}
 	w.tell("a", "1.5.0:assets/a.js", nil, "download_manifest_checksum_fail")
 	w.tell("b", "1.5.0", nil, "finish_download_fail")
-	if got := w.counts(); got["failed"] != 2 {
+	if got := w.Counts(); got["failed"] != 2 {
 		t.Errorf("what names its bundle: %v", got)
 	}
 	tally, err := w.Store.Reports().Trials().Tally(w.Context(), w.RolloutOf("1.5.0"))
@@ -188,7 +173,7 @@ func TestALongBatch(t *testing.T) {
 			t.Errorf("event %d: %+v", i, r)
 		}
 	}
-	if got := w.counts(); got["crashed"] != 1 {
+	if got := w.Counts(); got["crashed"] != 1 {
 		t.Errorf("one device crashed: %v", got)
 	}
 	if code := w.send(http.MethodPost, "stats", "["+strings.Repeat(" ", maxStats)+"]", nil); code != http.StatusRequestEntityTooLarge {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/protocol/protocoltest"
-	"github.com/slipstream-ota/slipstream/rollout"
 )
 
 // world is a server with the protocol on and everything settled after each step.
@@ -29,29 +28,14 @@ func newWorld(t testing.TB, options string) *world {
 	if options == "" {
 		options = `{"appId":"` + appID + `","selfAssign":["beta"]}`
 	}
+	w.Book = w.book
 	w.Enable(options)
-	w.refresh()
 	return w
-}
-
-func (w *world) refresh() {
-	w.Helper()
-	w.Settle()
-	if err := w.book.Refresh(w.Context()); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func offer(share int) *rollout.Offer {
-	none := 0
-	return &rollout.Offer{Channel: "production", To: share, Control: &none}
 }
 
 func (w *world) release(version string, files map[string]string) slipstream.Digest {
 	w.Helper()
-	d := w.Publish(protocoltest.Release{Version: version, Files: files, Offer: offer(slipstream.FullShare)})
-	w.refresh()
-	return d
+	return w.Publish(protocoltest.Release{Version: version, Files: files, Offer: protocoltest.Offer(slipstream.FullShare)})
 }
 
 // device is the block that a phone sends, with some fields changed.

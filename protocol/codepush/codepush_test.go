@@ -118,10 +118,10 @@ func TestTheClientIsFound(t *testing.T) {
 	w := newWorld(t, "")
 	var hashes []string
 	for i, text := range []string{"one", "two", "three"} {
-		r := protocoltest.Release{Version: fmt.Sprintf("1.%d.0", i), Files: map[string]string{"main.jsbundle": text}, Offer: offer(slipstream.FullShare)}
+		r := protocoltest.Release{Version: fmt.Sprintf("1.%d.0", i), Files: map[string]string{"main.jsbundle": text}, Offer: protocoltest.Offer(slipstream.FullShare)}
 		r.Offer.Apply.Mandatory = text == "two"
 		w.Publish(r)
-		w.refresh()
+		w.Settle()
 		hashes = append(hashes, string(w.check("").PackageHash))
 	}
 	for query, mandatory := range map[string]bool{
@@ -144,7 +144,7 @@ func TestParallelReleases(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "")
 	for i := range 6 {
-		w.Publish(protocoltest.Release{Version: fmt.Sprintf("1.%d.0", i), Files: map[string]string{"main.jsbundle": fmt.Sprint(i)}, Offer: offer(slipstream.FullShare)})
+		w.Publish(protocoltest.Release{Version: fmt.Sprintf("1.%d.0", i), Files: map[string]string{"main.jsbundle": fmt.Sprint(i)}, Offer: protocoltest.Offer(slipstream.FullShare)})
 	}
 	done := make(chan error, 2)
 	for range 2 { // two nodes on one database
@@ -158,7 +158,7 @@ func TestParallelReleases(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.refresh()
+	w.Settle()
 	seen := map[string]bool{}
 	for _, e := range w.book.current.Load().byKey[prodKey].entries {
 		if seen[e.name] || seen[e.Rollout] {

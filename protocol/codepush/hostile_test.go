@@ -42,7 +42,7 @@ func TestReportsCountOnce(t *testing.T) {
 	}
 	want := map[string]int64{"enrolled": 3, "fetched": 1, "confirmed": 2, "rolled_back": 1}
 	for kind, n := range want {
-		if got := w.counts()[kind]; got != n {
+		if got := w.Counts()[kind]; got != n {
 			t.Errorf("%s: %d devices, want %d", kind, got, n)
 		}
 	}

@@ -42,6 +42,7 @@ func TestTheRealSDKs(t *testing.T) {
 			w := newWorld(t, "")
 			var web *httptest.Server
 			w.server, w.book = newServer(w.World, func(*http.Request) string { return web.URL }, w.clock)
+			w.Book = w.book
 			web = httptest.NewServer(w.server)
 			t.Cleanup(web.Close)
 			device := func(args ...string) (seen, error) {
@@ -90,7 +91,7 @@ func drive(t *testing.T, w *world, url string, device func(args ...string) (seen
 		t.Errorf("a device that is up to date: %+v", s.Update)
 	}
 	w.Publish(releaseFor("2.0.0", ">=2.0.0", map[string]string{"main.jsbundle": "2", "assets/x.png": strings.Repeat("x", 300)}))
-	w.refresh()
+	w.Settle()
 	if s := must(url+"/", prodKey, "1.0.0", "device-2", first.Update.PackageHash, "v1"); s.Update == nil || !s.Update.UpdateAppVersion || s.Update.AppVersion != ">=2.0.0" {
 		t.Errorf("an old binary: %+v", s.Update)
 	}
@@ -102,7 +103,7 @@ func drive(t *testing.T, w *world, url string, device func(args ...string) (seen
 	if _, err := device(url, "UNKNOWN-0123456789", "1.0.0", "device-1"); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("an unknown key: %v", err)
 	}
-	got := w.counts()
+	got := w.Counts()
 	for kind, n := range map[string]int64{"enrolled": 2, "fetched": 2, "confirmed": 2} {
 		if got[kind] != n {
 			t.Errorf("%s: %d, want %d (of one device and two releases)", kind, got[kind], n)

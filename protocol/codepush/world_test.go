@@ -10,7 +10,6 @@ import (
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/protocol/protocoltest"
-	"github.com/slipstream-ota/slipstream/rollout"
 )
 
 // world is a server with the protocol on and everything settled after each step.
@@ -33,29 +32,14 @@ func newWorld(t testing.TB, options string) *world {
 	if options == "" {
 		options = `{"deployments":{"production":"` + prodKey + `"}}`
 	}
+	w.Book = w.book
 	w.Enable(options)
-	w.refresh()
 	return w
-}
-
-func (w *world) refresh() {
-	w.Helper()
-	w.Settle()
-	if err := w.book.Refresh(w.Context()); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func offer(share int) *rollout.Offer {
-	none := 0
-	return &rollout.Offer{Channel: "production", To: share, Control: &none}
 }
 
 func (w *world) release(version string, files map[string]string) slipstream.Digest {
 	w.Helper()
-	d := w.Publish(protocoltest.Release{Version: version, Files: files, Offer: offer(slipstream.FullShare)})
-	w.refresh()
-	return d
+	return w.Publish(protocoltest.Release{Version: version, Files: files, Offer: protocoltest.Offer(slipstream.FullShare)})
 }
 
 func (w *world) check(query string) updateInfo {
@@ -96,21 +80,6 @@ func (w *world) post(path, body string) int {
 	return rec.Code
 }
 
-func (w *world) counts() map[string]int64 {
-	w.Helper()
-	list, err := w.Store.Reports().Counts(w.Context(), "shop")
-	if err != nil {
-		w.Fatal(err)
-	}
-	out := map[string]int64{}
-	for _, c := range list {
-		if c.Release != "" {
-			out[string(c.Kind)] += c.Devices
-		}
-	}
-	return out
-}
-
 func releaseFor(version, runtime string, files map[string]string) protocoltest.Release {
-	return protocoltest.Release{Version: version, Files: files, Offer: offer(slipstream.FullShare), Runtime: slipstream.Runtime{Range: runtime}}
+	return protocoltest.Release{Version: version, Files: files, Offer: protocoltest.Offer(slipstream.FullShare), Runtime: slipstream.Runtime{Range: runtime}}
 }

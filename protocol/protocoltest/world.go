@@ -39,6 +39,7 @@ type World struct {
 	Rollout *rollout.Service
 	Devices *deliver.Server
 	Keeper  *protocol.Keeper
+	Book    interface{ Refresh(context.Context) error } // of an adapter that keeps one of its own, else nil; Settle refreshes it
 	Now     time.Time
 
 	protocol protocol.Protocol
@@ -137,12 +138,35 @@ func (w *World) Settle() {
 			fresh = fresh && err == nil && a.Epoch >= row.Epoch
 		}
 		if fresh {
-			return
+			break
 		}
 		if time.Now().After(deadline) {
 			w.Fatal("the decisions did not settle")
 		}
 	}
+	if w.Book != nil {
+		w.must(w.Book.Refresh(w.Context()))
+	}
+}
+
+// Offer is a rollout on channel production to a share of the devices, in basis points, without a control group.
+func Offer(share int) *rollout.Offer {
+	none := 0
+	return &rollout.Offer{Channel: "production", To: share, Control: &none}
+}
+
+// Counts gives how many devices reported what, over all releases.
+func (w *World) Counts() map[string]int64 {
+	w.Helper()
+	list, err := w.Store.Reports().Counts(w.Context(), "shop")
+	w.must(err)
+	out := map[string]int64{}
+	for _, c := range list {
+		if c.Release != "" {
+			out[string(c.Kind)] += c.Devices
+		}
+	}
+	return out
 }
 
 // Release is what to publish. Zero fields take the defaults; Offer nil publishes without a rollout.
