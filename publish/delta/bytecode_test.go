@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/binary"
-	"encoding/hex"
 	"os"
 	"path/filepath"
 	"slices"
@@ -236,26 +235,7 @@ func TestGoldenBytecodeContainer(t *testing.T) {
 	t.Parallel()
 	old, new := bytecodeReleases(t)
 	for codec, file := range map[string]string{CodecHermes: "rich-1-hbc.hex", CodecSimpleHermes: "simple-1-zstd-hbc.hex"} {
-		name := filepath.Join("testdata", file)
-		if *update {
-			c := encodeDeltas(t, old, new, codec)[0].Container
-			if err := os.WriteFile(name, []byte(hex.EncodeToString(c)+"\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := hex.DecodeString(strings.TrimSpace(string(text)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := rebuild(t.Context(), c, old, new)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantTree(t, got, new)
+		c := wantGolden(t, file, old, new, codec)
 		if again := encodeDeltas(t, old, new, codec)[0].Container; !bytes.Equal(again, c) {
 			t.Errorf("the writer of %s makes other bytes", codec)
 		}

@@ -271,30 +271,37 @@ func TestMemoryDoesNotGrowWithTheFiles(t *testing.T) {
 	}
 }
 
+// wantGolden reads a container that was made before, or with -update makes it anew, and wants it to give new.
+func wantGolden(t *testing.T, file string, old, new tree, codec string) []byte {
+	t.Helper()
+	name := filepath.Join("testdata", file)
+	if *update {
+		c := encodeDeltas(t, old, new, codec)[0].Container
+		if err := os.WriteFile(name, []byte(hex.EncodeToString(c)+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := rebuild(t.Context(), c, old, new)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantTree(t, got, new)
+	return c
+}
+
 func TestGoldenPatchContainers(t *testing.T) {
 	t.Parallel()
 	old, new := releases()
 	for _, codec := range []string{CodecRich, CodecSimpleDeflate} {
-		name := filepath.Join("testdata", strings.NewReplacer("/", "-", "+", "-").Replace(codec)+".hex")
-		if *update {
-			c := encodeDeltas(t, old, new, codec)[0].Container
-			if err := os.WriteFile(name, []byte(hex.EncodeToString(c)+"\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := hex.DecodeString(strings.TrimSpace(string(text)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := rebuild(t.Context(), c, old, new)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantTree(t, got, new)
+		wantGolden(t, strings.NewReplacer("/", "-", "+", "-").Replace(codec)+".hex", old, new, codec)
 	}
 }
 
