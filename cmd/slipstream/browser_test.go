@@ -53,7 +53,7 @@ func openBrowser(t *testing.T, base string) *browser {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 4*time.Minute)
 	t.Cleanup(cancel)
 	b := &browser{T: t, ctx: ctx, base: base}
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900)); err != nil {
@@ -132,7 +132,7 @@ func (b *browser) shows(texts ...string) {
 // until waits until script is true.
 func (b *browser) until(script string) {
 	b.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(45 * time.Second)
 	for {
 		// A page that is just left for another one answers nothing.
 		got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("String("+script+")"))

@@ -76,6 +76,23 @@ func TestAMemberJoinsByInvitationAndSignsInWithASecondFactor(t *testing.T) {
 	b.click("form button[type=submit]")
 	b.fill("input[name=otp]", recovery[0])
 	b.click("form button[type=submit]")
-	b.shows("Account", "Personal tokens")
+	b.shows("Account", "Personal tokens", "9 recovery codes left")
+
+	// A personal token asks again who it is, and its secret is shown once.
+	b.eval(`[...document.querySelectorAll("button")].find((x) => x.innerText === "New token").click()`)
+	b.fill("dialog input[name=name]", "laptop")
+	b.fill("dialog input[type=password]", "paper boats cross the harbour")
+	b.fill("dialog input[autocomplete=one-time-code]", recovery[1])
+	b.click("dialog button[type=submit]")
+	b.until(`/^slp_/.test(document.querySelector("dialog .secret")?.innerText)`)
+	own, err := api.NewClient(s.URL(), b.eval(`document.querySelector("dialog .secret").innerText`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if me, err := own.WhoAmI(t.Context()); err != nil || me.Role != "publisher" {
+		t.Errorf("the token is of %+v, %v", me, err)
+	}
+	b.click("dialog .button.primary")
+	b.shows("laptop")
 	b.quiet()
 }
