@@ -207,7 +207,7 @@ func TestACriticalUpdateHoldsUpAStartForSecondsOnly(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.repo.offer(b.repo.publish("main", "1.0.0", v1), func(r *slipstream.Rollout) {
-		r.Apply = slipstream.Apply{Priority: slipstream.PriorityCritical, Timeout: 1 << 40}
+		r.Apply = slipstream.Apply{Priority: slipstream.PriorityCritical, Timeout: math.MaxInt32}
 	})
 	if _, err := b.c.Check(t.Context()); err != nil {
 		t.Fatal(err)
