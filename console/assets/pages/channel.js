@@ -1,15 +1,15 @@
 // A channel: what is in force on it, in the order in which devices walk it, and how it goes.
 import { path, query, use, useLive } from "../api.js";
 import { number, percent, share, t } from "../i18n.js";
-import { href, to, usePlace } from "../router.js";
+import { href, to } from "../router.js";
 import { may } from "../session.js";
-import { Badge, Bar, Button, Card, Digest, Empty, Facts, Icon, Page, Shown, Size, Stat, Table, Time, classes, html } from "../ui.js";
+import { Badge, Bar, Button, Card, Empty, Facts, Icon, Page, Shown, Size, Stat, Table, Time, classes, html } from "../ui.js";
 import { useState } from "../vendor/htm-preact.mjs";
 import { FloorDialog, PromoteDialog, RollBackDialog, WithdrawDialog } from "./back.js";
 import { FreezeDialog, ThawDialog } from "./freeze.js";
 import { OfferDialog } from "./offer.js";
 import { RolloutState } from "./overview.js";
-import { ALL, Conditions, audience, health, platformText, range, runtimeText, waitsText } from "./words.js";
+import { ALL, Conditions, health, platformText, range, runtimeText, waitsText } from "./words.js";
 
 // Channels shows the first channel of an app; the others are one step away.
 export function Channels({ app }) {
@@ -101,13 +101,35 @@ function PackageCard({ app, channel, pkg, freeze, ask }) {
     ${pkg.standing.length === 0 && html`<${Empty} title=${t("channel.empty")} />`}
     <ol class="walk">${pkg.standing.map((r, i) => html`<${Walk} key=${r.id} app=${app} channel=${channel} rollout=${r} freeze=${freeze} places=${pkg.places[r.id]} />`)}
       ${pkg.standing.length > 0 && html`<li class="walk-end">${t("channel.walkEnd")}</li>`}</ol>
-    ${pkg.floors.length > 0 && html`<div class="sub-card"><h3>${t("channel.floors")}</h3><ul class="lines">${pkg.floors.map((f, i) => html`<li key=${i}>${t("floor.line", { seq: String(f.seq), platform: platformText(f.platform), runtime: runtimeText(f.runtime) })}
-      ${operate && html`<${Button} kind="small" onClick=${() => ask({ liftFloor: f, pkg: pkg.name })}>${t("floor.lift")}<//>`}</li>`)}</ul></div>`}
-    ${pkg.withdrawn.length > 0 && html`<div class="sub-card"><h3>${t("channel.withdrawn")}</h3><ul class="lines">${pkg.withdrawn.map((w) => html`<li key=${w.digest + w.platform}><a class="cell-main" href=${href(to`/apps/${app}/releases/${w.digest}`)}>${w.version}</a> <span class="muted">${t("release.seqOn", { seq: String(w.seq), platform: platformText(w.platform) })} · <${Time} at=${w.at} />${w.reason ? ` · ${w.reason}` : ""}</span>
-      ${operate && html`<${Button} kind="small" onClick=${() => ask({ undo: w, pkg: pkg.name })}>${t("withdraw.undo")}<//>`}</li>`)}</ul></div>`}
-    ${pkg.dormant.length > 0 && html`<details class="sub-card"><summary>${t("channel.dormant", { n: pkg.dormant.length })}</summary><p class="muted small">${t("channel.dormantWhy")}</p><ul class="lines">${pkg.dormant.map((r) => html`<li key=${r.id}><a href=${href(to`/apps/${app}/channels/${channel}/rollouts/${r.id}`)}>${r.version}</a> <span class="muted">${t("release.seqOn", { seq: String(r.seq), platform: platformText(r.platform) })} · ${range(r)} · <${Time} at=${r.created} /></span></li>`)}</ul></details>`}
+    <${Floors} app=${app} pkg=${pkg} ask=${operate && ask} />
+    <${Withdrawn} app=${app} pkg=${pkg} ask=${operate && ask} />
+    <${Dormant} app=${app} channel=${channel} rollouts=${pkg.dormant} />
   <//>`;
 }
+
+function Floors({ pkg, ask }) {
+  if (pkg.floors.length === 0) return null;
+  return html`<div class="sub-card"><h3>${t("channel.floors")}</h3><ul class="lines">${pkg.floors.map((f, i) => html`<li key=${i}>
+    ${t("floor.line", { seq: String(f.seq), platform: platformText(f.platform), runtime: runtimeText(f.runtime) })}
+    ${ask && html`<${Button} kind="small" onClick=${() => ask({ liftFloor: f, pkg: pkg.name })}>${t("floor.lift")}<//>`}</li>`)}</ul></div>`;
+}
+
+function Withdrawn({ app, pkg, ask }) {
+  if (pkg.withdrawn.length === 0) return null;
+  return html`<div class="sub-card"><h3>${t("channel.withdrawn")}</h3><ul class="lines">${pkg.withdrawn.map((w) => html`<li key=${w.digest + w.platform}>
+    <a class="cell-main" href=${href(to`/apps/${app}/releases/${w.digest}`)}>${w.version}</a>
+    <span class="muted">${seqText(w)} · <${Time} at=${w.at} />${w.reason ? ` · ${w.reason}` : ""}</span>
+    ${ask && html`<${Button} kind="small" onClick=${() => ask({ undo: w, pkg: pkg.name })}>${t("withdraw.undo")}<//>`}</li>`)}</ul></div>`;
+}
+
+function Dormant({ app, channel, rollouts }) {
+  if (rollouts.length === 0) return null;
+  return html`<details class="sub-card"><summary>${t("channel.dormant", { n: rollouts.length })}</summary><p class="muted small">${t("channel.dormantWhy")}</p>
+    <ul class="lines">${rollouts.map((r) => html`<li key=${r.id}><a href=${href(to`/apps/${app}/channels/${channel}/rollouts/${r.id}`)}>${r.version}</a>
+      <span class="muted">${seqText(r)} · ${range(r)} · <${Time} at=${r.created} /></span></li>`)}</ul></details>`;
+}
+
+const seqText = (r) => t("release.seqOn", { seq: String(r.seq), platform: platformText(r.platform) });
 
 // Walk is one look of a device on its way down the list.
 function Walk({ app, channel, rollout: r, places, freeze }) {
