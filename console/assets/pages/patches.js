@@ -82,7 +82,7 @@ function Summary({ all, bases, running, release }) {
   const others = [...running].filter(([d]) => d !== release.digest);
   const fleet = others.reduce((n, [, devices]) => n + devices, 0);
   const served = bases.filter((w) => w.best).reduce((n, w) => n + (running.get(w.from) ?? 0), 0);
-  const part = going ? partOf(going.work) ?? 0 : 0;
+  const part = going ? wholeOf(going.work) : 0;
   const busy = going || waiting > 0;
   return html`<div class="patches-sum">
     <div class="patches-line" aria-live="polite"><strong>${busy ? t("patches.making", { n: made, of: all.length }) : t("patches.ready", { n: all.length })}</strong>
@@ -119,6 +119,16 @@ const tones = { queued: "", running: "info", again: "warn", failed: "bad", refus
 // partOf is how much of its stage is done; null while nobody knows.
 export function partOf(work) {
   return work.total > 0 ? (work.done ?? 0) / work.total : null;
+}
+
+// About where each stage stands in the whole of a way: the first patch takes most of the time.
+const places = { full: [0, 1], changed: [0, 0.05], search: [0.05, 0.1], patch: [0.1, 0.85], more: [0.85, 0.9], prove: [0.9, 1] };
+
+// wholeOf is about how much of a way is done, over all stages: it never goes back.
+function wholeOf(work) {
+  const [name, n] = (work.stage ?? "").split(" ");
+  const [from, to] = places[name === "patch" && n > 1 ? "more" : name] ?? [0, 0];
+  return from + (to - from) * (partOf(work) ?? 0);
 }
 
 function State({ way }) {
