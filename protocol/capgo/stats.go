@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	maxStats  = 4 << 20 // bytes of a batch
-	maxEvents = 1000    // of a batch that are looked at; clients keep 200
-	maxStored = 250     // events of ours that are stored at once
-	maxPhones = 16      // devices of a batch that are looked up; a client tells of its own
+	maxStats    = 4 << 20 // bytes of a batch
+	maxEvents   = 1000    // of a batch that are looked at; clients keep 200
+	maxAnswered = 2000    // of a batch that are answered for
+	maxStored   = 250     // events of ours that are stored at once
+	maxPhones   = 16      // devices of a batch that are looked up; a client tells of its own
 )
 
 // result is what became of one event of a batch.
@@ -43,16 +44,13 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	one := !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("["))
-	list := []json.RawMessage{body}
-	if !one {
-		list = nil
-		if json.Unmarshal(body, &list) != nil {
-			one, list = true, []json.RawMessage{nil}
-		}
-	}
-	if one && !json.Valid(list[0]) {
+	if !json.Valid(body) {
 		s.refuse(w, r, http.StatusBadRequest, nothing{Error: codeBody, Kind: kindFailed, Message: "The body is no event and no array of events"}, nil)
 		return
+	}
+	list := []json.RawMessage{body}
+	if !one {
+		list = batch(body)
 	}
 	results, events, err := s.read(r.Context(), a, list)
 	for err == nil && len(events) > 0 {
@@ -74,18 +72,33 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request) {
 	s.write(w, http.StatusOK, out)
 }
 
+// batch takes a valid array apart, as far as it is answered for: what a stranger sends must not become many times as much
+// in memory and in the answer.
+func batch(body []byte) []json.RawMessage {
+	var list []json.RawMessage
+	d := json.NewDecoder(bytes.NewReader(body))
+	_, err := d.Token() // the bracket
+	for err == nil && d.More() && len(list) < maxAnswered {
+		var raw json.RawMessage
+		if err = d.Decode(&raw); err == nil {
+			list = append(list, raw)
+		}
+	}
+	return list
+}
+
 // read puts a batch into our words.
 func (s *Server) read(ctx context.Context, a *app, list []json.RawMessage) ([]result, []slipstream.Event, error) {
 	results := []result{}
 	var events []slipstream.Event
 	now := &account{server: s, app: a, running: map[string]slipstream.Digest{}}
 	for i, raw := range list {
-		f, err := parseFields(raw)
-		switch {
-		case i >= maxEvents:
+		if i >= maxEvents {
 			results = append(results, result{"error", i, "too_many_events"})
 			continue
-		case err != nil:
+		}
+		f, err := parseEvent(raw)
+		if err != nil {
 			results = append(results, result{"error", i, "invalid_event"})
 			continue
 		}
@@ -97,6 +110,14 @@ func (s *Server) read(ctx context.Context, a *app, list []json.RawMessage) ([]re
 		results = append(results, result{Status: "ok", Index: i})
 	}
 	return results, events, nil
+}
+
+// parseEvent reads one event, which is no longer than any other request.
+func parseEvent(raw json.RawMessage) (fields, error) {
+	if len(raw) > maxRequest {
+		return nil, slipstream.Invalidf("an event has %d bytes, at most %d", len(raw), maxRequest)
+	}
+	return parseFields(raw)
 }
 
 // account is the reading of one batch. running is what its devices ran when they were last heard.

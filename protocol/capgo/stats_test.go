@@ -180,3 +180,21 @@ func TestALongBatch(t *testing.T) {
 		t.Errorf("a batch without bounds: %d", code)
 	}
 }
+
+// TestABatchOfNothings: what a stranger sends does not become many times as much in memory and in the answer.
+func TestABatchOfNothings(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	w.release("1.4.0", map[string]string{"index.html": "1"})
+	var out struct{ Results []result }
+	if code := w.send(http.MethodPost, "stats", "["+strings.Repeat("0,", maxStats/2-2)+"0]", &out); code != http.StatusOK || len(out.Results) != maxAnswered {
+		t.Errorf("%d, %d results", code, len(out.Results))
+	}
+	long := `{"action":"ping"` + strings.Repeat(`,"a":0`, maxRequest/6) + `}`
+	if code := w.send(http.MethodPost, "stats", "["+long+"]", &out); code != http.StatusOK || len(out.Results) != 1 || out.Results[0].Error != "invalid_event" {
+		t.Errorf("%d, %+v", code, out.Results)
+	}
+	if code := w.send(http.MethodPost, "stats", `[{"action":"ping"},`, nil); code != http.StatusBadRequest {
+		t.Errorf("half an array: %d", code)
+	}
+}
