@@ -152,9 +152,13 @@ func TestOnlyOwnersManageMembers(t *testing.T) {
 func TestGuessingAtPasswordsIsRefusedEvenWhenItIsRight(t *testing.T) {
 	w := newWorld(t)
 	w.signedIn(api.NewMember{Name: "ann", Role: "viewer"})
+	w.signedIn(api.NewMember{Name: "bob", Role: "viewer"})
 	p := &page{world: w}
-	for range 10 {
+	for i := range 10 {
 		p.want(401, "POST", "/v1/session", `{"member":"ann","password":"wrong password"}`)
+		if i == 8 {
+			p.want(200, "POST", "/v1/session", `{"member":"bob","password":"`+password+`"}`) // buys no more guesses
+		}
 	}
 	p.want(429, "POST", "/v1/session", `{"member":"ann","password":"`+password+`"}`)
 	p.header = map[string][]string{"Test-Sender": {"192.0.2.77"}}

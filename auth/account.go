@@ -13,7 +13,7 @@ import (
 )
 
 // errWrong is the one answer to a name that nobody has and to a password or code that is wrong.
-var errWrong = fmt.Errorf("the name, the password or the code is wrong: %w", ErrUnauthorized)
+const errWrong = denied("the name, the password or the code is wrong")
 
 // SignIn proves that somebody is a member, who may be named by e-mail too. code is one of the second factor or a recovery
 // code, "" for none. What is wrong is ErrUnauthorized, after the same time whatever it is; when only the code is missing,
@@ -127,7 +127,7 @@ func (m *Members) Invited(ctx context.Context, code string) (out Invited, err er
 	return out, err
 }
 
-var errInvitation = slipstream.Hint(fmt.Errorf("the invitation is wrong, used or older than three days: %w", ErrUnauthorized), "ask an owner for another: `slipstream member link NAME`")
+var errInvitation = slipstream.Hint(denied("the invitation is wrong, used or older than three days"), "ask an owner for another: `slipstream member link NAME`")
 
 func (m *Members) invited(ctx context.Context, tx store.Tx, code string) (out Invited, err error) {
 	hash, ok := hashOf(code)
@@ -201,7 +201,7 @@ func (m *Members) acceptFactor(ctx context.Context, tx store.Tx, x *store.Member
 	case a.Secret != "":
 		return m.install(x, a.Secret, a.OTP)
 	case m.requireOTP:
-		return nil, fmt.Errorf("this server wants one of everybody: %w", ErrSecondFactor)
+		return nil, fmt.Errorf("this server wants a second factor of everybody: %w", ErrSecondFactor)
 	}
 	return nil, nil
 }

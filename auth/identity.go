@@ -29,9 +29,9 @@ type Admission struct {
 }
 
 // Reasons that an identity provider's word is not enough. All are ErrUnauthorized.
-var (
-	ErrUnverified = fmt.Errorf("the identity provider does not vouch for the e-mail address: %w", ErrUnauthorized)
-	ErrNoMember   = fmt.Errorf("nobody with this e-mail address is a member here: %w", ErrUnauthorized)
+const (
+	ErrUnverified = denied("the identity provider does not vouch for the e-mail address")
+	ErrNoMember   = denied("nobody with this e-mail address is a member here")
 )
 
 // admits gives the role that somebody becomes a member with.

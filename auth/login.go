@@ -117,11 +117,8 @@ func (l *Login) guessed(sender string, try func() (Principal, error)) (Principal
 		return Principal{}, &Slowed{wait}
 	}
 	who, err := try()
-	switch {
-	case err == nil:
-		l.Limiter.Succeeded(sender)
-	case errors.Is(err, ErrUnauthorized):
-		l.Limiter.Failed(sender)
+	if errors.Is(err, ErrUnauthorized) {
+		l.Limiter.Failed(sender) // and nothing makes up for it: else an account of one's own would buy guesses at others
 	}
 	return who, err
 }

@@ -192,7 +192,7 @@ func (s *Sessions) Who(ctx context.Context, secret string) (SignedIn, error) {
 // principal is who a session belongs to now.
 func (s *Sessions) principal(ctx context.Context, tx store.Tx, row store.Session, now time.Time) (Principal, error) {
 	if !now.Before(row.Expires) || now.Sub(row.Seen) >= SessionIdle {
-		return Principal{}, fmt.Errorf("the session is over: %w", ErrUnauthorized)
+		return Principal{}, denied("the session is over")
 	}
 	if row.Token != "" {
 		k, err := tx.People().Tokens().Get(ctx, row.Token)
@@ -206,7 +206,7 @@ func (s *Sessions) principal(ctx context.Context, tx store.Tx, row store.Session
 		return Principal{}, err
 	}
 	if m.Disabled {
-		return Principal{}, fmt.Errorf("the member is disabled: %w", ErrUnauthorized)
+		return Principal{}, denied("the member is disabled")
 	}
 	who, err := PrincipalOf(m)
 	if s.lacking(m, row.Via) {

@@ -30,6 +30,14 @@ const (
 // ErrUnauthorized says that no valid token came with the request.
 var ErrUnauthorized = errors.New("a valid token is needed")
 
+// denied is an ErrUnauthorized that says why in words of its own.
+type denied string
+
+func (d denied) Error() string { return string(d) }
+
+// Is makes every denied an ErrUnauthorized.
+func (d denied) Is(target error) bool { return target == ErrUnauthorized }
+
 // Config is what Tokens are made of.
 type Config struct {
 	Store store.Store
