@@ -53,9 +53,10 @@ func TestWhatAPublisherNeeds(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].Digest != two.Digest || list[0].Channels[0] != "production" || len(list[0].KeyIDs) != 1 {
 		t.Errorf("list %+v, %v", list, err)
 	}
-	r, err := c.Release(w.ctx, "shop", "main@1.1.0")
-	if err != nil || r.Digest != one.Digest || len(r.Envelope) == 0 {
-		t.Errorf("release %+v, %v", r, err)
+	for _, ref := range []string{"main@1.1.0", "1.1.0"} {
+		if r, err := c.Release(w.ctx, "shop", ref); err != nil || r.Digest != one.Digest || len(r.Envelope) == 0 {
+			t.Errorf("release %s: %+v, %v", ref, r, err)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ const (
 // InRelease is the path of operations on one release.
 type InRelease struct {
 	InApp
-	Release string `path:"release" maxLength:"200" doc:"Digest, a prefix of it of at least 8 digits, or package@version"`
+	Release string `path:"release" maxLength:"200" doc:"Digest, a prefix of it of at least 8 digits, package@version, or a version that one release has"`
 }
 
 func (s *Server) routeReleases() {
@@ -261,8 +261,8 @@ func workOf(j store.Job) publish.Work {
 	return w
 }
 
-// resolve finds a release of app by digest, by a digest's prefix of at least 8 digits, by package@version, or, when
-// the package is known, by version alone.
+// resolve finds a release of app by digest, by a digest's prefix of at least 8 digits, by package@version, or by
+// version alone where one release of pkg, or of the app when pkg is "", has it.
 func (s *Server) resolve(ctx context.Context, app, pkg, ref string) (slipstream.Digest, error) {
 	var d slipstream.Digest
 	err := s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
@@ -290,7 +290,7 @@ func resolveIn(ctx context.Context, tx store.Tx, app, pkg, ref string) (slipstre
 	if before, after, ok := strings.Cut(ref, "@"); ok {
 		pkg, version = before, after
 	}
-	if pkg != "" && version != "" {
+	if version != "" {
 		d, err := byVersion(ctx, tx, store.ReleaseFilter{App: app, Package: pkg, Version: version})
 		if err == nil || !errors.Is(err, slipstream.ErrNotFound) {
 			return d, err
@@ -306,22 +306,22 @@ func byVersion(ctx context.Context, tx store.Tx, f store.ReleaseFilter) (slipstr
 	}
 	switch len(list) {
 	case 0:
-		return "", fmt.Errorf("release %s@%s of app %s: %w", f.Package, f.Version, f.App, slipstream.ErrNotFound)
+		return "", fmt.Errorf("release %s of app %s: %w", strings.TrimPrefix(f.Package+"@"+f.Version, "@"), f.App, slipstream.ErrNotFound)
 	case 1:
 		return list[0].Digest, nil
 	}
 	lines := make([]string, len(list))
 	for i, r := range list {
-		lines[i] = fmt.Sprintf("%s (%s, runtime %s)", r.Digest.Short(), r.Manifest.Platform, r.Manifest.Runtime)
+		lines[i] = fmt.Sprintf("%s (%s, %s, runtime %s)", r.Digest.Short(), r.Manifest.Package, r.Manifest.Platform, r.Manifest.Runtime)
 	}
-	return "", slipstream.Hint(fmt.Errorf("version %s of package %s stands for %d releases: %w", f.Version, f.Package, len(list), slipstream.ErrConflict),
+	return "", slipstream.Hint(fmt.Errorf("version %s stands for %d releases: %w", f.Version, len(list), slipstream.ErrConflict),
 		"name one by its digest: %s", strings.Join(lines, ", "))
 }
 
 func byPrefix(ctx context.Context, tx store.Tx, app, prefix string) (slipstream.Digest, error) {
 	missing := fmt.Errorf("release %q of app %s: %w", prefix, app, slipstream.ErrNotFound)
 	if len(prefix) < 8 || len(prefix) > 64 || strings.Trim(prefix, "0123456789abcdef") != "" {
-		return "", slipstream.Hint(missing, "name a release by its digest, at least 8 digits of it, or package@version")
+		return "", slipstream.Hint(missing, "name a release by its digest, at least 8 digits of it, by package@version, or by its version alone where only one has it")
 	}
 	list, err := tx.Releases().List(ctx, store.ReleaseFilter{App: app})
 	if err != nil {

@@ -24,8 +24,8 @@ type Server interface {
 	// Releases lists releases of an app, highest seq first within a package. Zero fields do not restrict.
 	Releases(ctx context.Context, q ReleaseQuery) ([]ReleaseInfo, error)
 	// Release gives one release with its manifest's envelope. ref is a digest, a digest's prefix of at least 8 digits
-	// that is unique in the app, or "package@version"; a version that stands for several platforms or runtimes is
-	// ErrConflict.
+	// that is unique in the app, "package@version", or a version alone; what stands for several releases (platforms,
+	// runtimes, packages) is ErrConflict.
 	Release(ctx context.Context, app, ref string) (Release, error)
 	// Roots gives all root envelopes of an app, version 1 first.
 	Roots(ctx context.Context, app string) ([][]byte, error)

@@ -44,7 +44,7 @@ type Timing struct {
 
 // PackagePolicy is what is decided for one package, over all platforms.
 type PackagePolicy struct {
-	Rollouts  []Entry      `json:"rollouts,omitempty"` // the first that means a device wins
+	Rollouts  []Entry      `json:"rollouts,omitempty"` // the first that fits a device wins
 	Withdrawn []Withdrawal `json:"withdrawn,omitempty"`
 	Floors    []Floor      `json:"floors,omitempty"`
 	Past      []Past       `json:"past,omitempty"` // offered once, by rollouts that are gone

@@ -66,7 +66,7 @@ func TestOperatorsSteerARolloutInTheConsole(t *testing.T) {
 	shop.simulate(120, "1", "--versions", "1.0.0=100%")
 
 	b.open("/console/apps/shop/channels")
-	b.shows("production", "1.1.0", "20%", "1.0.0", "State expires", "No rollout means it")
+	b.shows("production", "1.1.0", "20%", "1.0.0", "State expires", "No rollout fits")
 	b.eval(`[...document.querySelectorAll(".walk a")].find((a) => a.textContent === "1.1.0").click()`)
 	b.shows("main 1.1.0", "On the devices", "Share of devices that failed", "Evidence against the release", "Arms compared")
 

@@ -202,7 +202,7 @@ func TestTheConsoleShowsPatchesWhileTheyAreMade(t *testing.T) {
 	// A patch that another node makes: the page follows it without a reload.
 	node := newNode(t, data, c)
 	node.begin()
-	b.eval(`(history.pushState(null, "", "/console/apps/shop/releases/main@1.1.0"), window.dispatchEvent(new PopStateEvent("popstate")))`)
+	b.eval(`(history.pushState(null, "", "/console/apps/shop/releases/1.1.0"), window.dispatchEvent(new PopStateEvent("popstate")))`)
 	b.shows("main 1.1.0", "Patches")
 	b.until(`document.querySelector(".way[data-state=running]")?.innerText.includes("searching")`)
 	b.eval(`(window.kept = document.querySelector(".way[data-state=running]"), 1)`)

@@ -22,12 +22,12 @@ function useName() {
   return useState(() => `chart${++drawn}`)[0];
 }
 
-// steps are round values from 0 to most, at most five.
-function steps(most) {
+// steps are round values from 0 to most, at most five; of what is counted, whole ones.
+function steps(most, counted) {
   if (!(most > 0)) return [0, 1];
-  const rough = most / 4;
+  const rough = counted ? Math.max(1, most / 4) : most / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= rough);
+  const step = (counted ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10]).map((m) => m * power).find((s) => s >= rough);
   const out = [];
   for (let v = 0; v < most + step * 0.999; v += step) out.push(Math.round(v / power * 1000) / 1000 * power);
   return out;
@@ -40,7 +40,7 @@ const decades = (low, high) => {
 };
 
 // scaleOf maps values to heights: linear from 0, or by powers of ten.
-function scaleOf(values, log, height, format) {
+function scaleOf(values, { log, counted, height, format }) {
   const known = values.filter((v) => Number.isFinite(v));
   if (log) {
     const low = Math.max(1e-3, Math.min(0.1, ...known.filter((v) => v > 0)));
@@ -49,7 +49,7 @@ function scaleOf(values, log, height, format) {
     const b = Math.log10(ticks.at(-1));
     return { ticks: ticks.map((v) => [v, format(v)]), y: (v) => height - (height * (Math.log10(Math.max(v, ticks[0])) - a)) / (b - a || 1) };
   }
-  const ticks = steps(Math.max(0, ...known));
+  const ticks = steps(Math.max(0, ...known), counted);
   return { ticks: ticks.map((v) => [v, format(v)]), y: (v) => height - (height * v) / ticks.at(-1) };
 }
 
@@ -120,7 +120,7 @@ export function LineChart({ title, desc, times, series, bounds = [], marks = [],
   const xAt = (at) => pad.left + (to > from ? ((at - from) / (to - from)) * inner : inner / 2);
   const xOf = (i) => xAt(times[i]);
   const [at, pointed, handlers] = useAt(times.length, xOf);
-  const scale = scaleOf([...series.flatMap((s) => [...s.values, ...(s.high ?? [])]), ...bounds.map((b) => b.value)].filter((v) => v !== null && v !== undefined), log, height, format);
+  const scale = scaleOf([...series.flatMap((s) => [...s.values, ...(s.high ?? [])]), ...bounds.map((b) => b.value)].filter((v) => v !== null && v !== undefined), { log, height, format });
   const y = (v) => pad.top + scale.y(v);
   const runs = (s) => s.values.map((v, i) => (v === null || v === undefined ? null : [xOf(i), y(v)])).filter(Boolean);
   const band = (s) => {
@@ -155,7 +155,7 @@ export function ColumnChart({ title, desc, times, step, series, height = 170 }) 
   const xOf = (i) => pad.left + ((times[i] - times[0] + step / 2) / span) * inner;
   const [at, pointed, handlers] = useAt(times.length, xOf);
   const sums = times.map((_, i) => series.reduce((n, s) => n + s.values[i], 0));
-  const scale = scaleOf(sums, false, height, number);
+  const scale = scaleOf(sums, { counted: true, height, format: number });
   const gap = wide > 6 ? Math.min(3, wide * 0.2) : 0;
   return html`<figure class="chart" ref=${ref}>
     <figcaption>${title}</figcaption>

@@ -66,7 +66,7 @@ export function Badge({ tone, children, title }) {
 }
 
 export function Stat({ label, value, sub, tone, to }) {
-  const inner = html`<span class="stat-label">${label}</span><span class=${classes("stat-value", tone)}>${value}</span>${sub && html`<span class="stat-sub">${sub}</span>`}`;
+  const inner = html`<span class="stat-label">${label}</span><span class=${classes("stat-value", tone)}>${value}</span>${sub && html`<span class="stat-sub" title=${typeof sub === "string" ? sub : undefined}>${sub}</span>`}`;
   return to ? html`<a class="stat" href=${href(to)}>${inner}</a>` : html`<div class="stat">${inner}</div>`;
 }
 

@@ -243,6 +243,7 @@ export default {
   "problem.title": "The server refused ({status})",
   "problem.too_many_requests": "Too many attempts",
   "problem.unauthorized": "Not accepted",
+  "protocol.capgo": "Capgo clients: Capacitor apps with the Capacitor Updater plugin.",
   "protocol.codepush": "CodePush clients: React Native and Cordova apps with a deployment key.",
   "protocol.easyclick": "EasyClick scripts: the update check of the EC engine.",
   "protocol.ocrunner": "Patch service for compiled programs (oc-runner).",
