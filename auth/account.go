@@ -258,15 +258,16 @@ func (m *Members) mine(ctx context.Context, who Principal, password, code, actio
 			return err
 		}
 	} else {
-		if wait := m.limiter.wait(ofMember(looked.Name)); wait > 0 {
+		wait, done := m.limiter.try(ofMember(looked.Name))
+		if wait > 0 {
 			return &Slowed{wait}
 		}
 		ok, _, err := m.passwords.check(ctx, looked.Password, password)
+		done(err == nil && !ok)
 		if err != nil {
 			return fmt.Errorf("check password: %w", err)
 		}
 		if !ok {
-			m.limiter.failed(ofMember(looked.Name))
 			return slipstream.Invalidf("the password is wrong")
 		}
 	}

@@ -12,6 +12,7 @@ const (
 	failuresAllowed = 10              // in a row from one network
 	forgetAfter     = 5 * time.Minute // since the last failure
 	maxNetworks     = 10000           // remembered at once
+	tryAgain        = time.Second     // while as many try at the same time as may fail
 )
 
 // Limiter slows down guessing: after ten failures a network waits, five minutes after its last one it is forgotten. So does
@@ -28,6 +29,7 @@ type failures struct {
 	key   string
 	count int
 	last  time.Time
+	tries int // under way, of which nobody knows yet how they end
 }
 
 // NewLimiter makes a Limiter; clock nil means time.Now.
@@ -62,6 +64,9 @@ func network(remoteAddr string) netip.Prefix {
 // ofMember is the key of a member, which no network has.
 func ofMember(name string) string { return "member " + name }
 
+// ofGuesser is the key of guesses at passwords from a network. What else succeeds there says nothing about them.
+func ofGuesser(remoteAddr string) string { return "guesser " + network(remoteAddr).String() }
+
 // Wait says how long a network must wait before it may try again; 0 when it may.
 func (l *Limiter) Wait(remoteAddr string) time.Duration { return l.wait(network(remoteAddr).String()) }
 
@@ -81,7 +86,10 @@ func (l *Limiter) wait(key string) time.Duration {
 	f := el.Value.(*failures)
 	left := f.last.Add(forgetAfter).Sub(l.clock())
 	if left <= 0 {
-		l.remove(el)
+		f.count = 0
+		if f.tries == 0 {
+			l.remove(el)
+		}
 		return 0
 	}
 	if f.count < failuresAllowed {
@@ -90,25 +98,54 @@ func (l *Limiter) wait(key string) time.Duration {
 	return left
 }
 
+// try begins one that takes a while: many at the same time are no more than ten after one another. Without a wait, done
+// must be told whether it failed. One that does not fail takes no others back: who may in must not wash off guesses at
+// somebody else.
+func (l *Limiter) try(key string) (wait time.Duration, done func(failed bool)) {
+	if wait := l.wait(key); wait > 0 {
+		return wait, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := l.of(key)
+	if f.count+f.tries >= failuresAllowed {
+		return tryAgain, nil
+	}
+	f.tries++
+	return 0, func(failed bool) {
+		if failed {
+			l.failed(key) // first, so that nobody slips in between
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		f.tries--
+	}
+}
+
+// of gives what is known of a key, in front of all others.
+func (l *Limiter) of(key string) *failures {
+	el, ok := l.byKey[key]
+	if !ok {
+		el = l.order.PushFront(&failures{key: key, last: l.clock()})
+		l.byKey[key] = el
+	}
+	l.order.MoveToFront(el)
+	for l.order.Len() > maxNetworks {
+		l.remove(l.order.Back())
+	}
+	return el.Value.(*failures)
+}
+
 func (l *Limiter) failed(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.clock()
-	el, ok := l.byKey[key]
-	if !ok {
-		el = l.order.PushFront(&failures{key: key})
-		l.byKey[key] = el
-	}
-	f := el.Value.(*failures)
+	f := l.of(key)
 	if now.Sub(f.last) > forgetAfter {
 		f.count = 0
 	}
 	f.count++
 	f.last = now
-	l.order.MoveToFront(el)
-	for l.order.Len() > maxNetworks {
-		l.remove(l.order.Back())
-	}
 }
 
 func (l *Limiter) succeeded(key string) {

@@ -116,9 +116,15 @@ func (l *Login) guessed(sender string, try func() (Principal, error)) (Principal
 	if wait := l.Limiter.Wait(sender); wait > 0 {
 		return Principal{}, &Slowed{wait}
 	}
+	wait, done := l.Limiter.try(ofGuesser(sender))
+	if wait > 0 {
+		return Principal{}, &Slowed{wait}
+	}
 	who, err := try()
-	if errors.Is(err, ErrUnauthorized) {
-		l.Limiter.Failed(sender) // and nothing makes up for it: else an account of one's own would buy guesses at others
+	failed := errors.Is(err, ErrUnauthorized)
+	done(failed)
+	if failed {
+		l.Limiter.Failed(sender)
 	}
 	return who, err
 }
