@@ -65,7 +65,7 @@ func (m *Members) SignIn(ctx context.Context, name, password, code string) (who 
 
 func named(ctx context.Context, tx store.Tx, name string) (store.Member, error) {
 	if strings.Contains(name, "@") {
-		return tx.People().Members().ByEmail(ctx, strings.ToLower(strings.TrimSpace(name)))
+		return tx.People().Members().ByEmail(ctx, lower(strings.TrimSpace(name)))
 	}
 	return tx.People().Members().Get(ctx, name)
 }

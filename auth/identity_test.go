@@ -120,3 +120,21 @@ func TestNamesOfMembersThatComeByTheProvider(t *testing.T) {
 		return err
 	}))
 }
+
+// Letters of other alphabets that become Latin ones in lower case make no address another person's.
+func TestALetterThatLooksLikeAnotherIsAnother(t *testing.T) {
+	h := newHouse(t, false)
+	h.invite(auth.MemberSpec{Name: "mike", Email: "Mike@Example.org", Role: auth.Owner})
+	admitted := auth.Admission{Domains: []string{"example.org", "book.example"}, Role: auth.Viewer}
+	for i, email := range []string{"mi\u212ae@example.org", "M\u0130ke@example.org", "eve@boo\u212a.example", `"mike@example.org"@evil.example`, "mike@example.org@evil.example",
+		"eve@sub.example.org", "eve@example.org.evil.example", "Mike <mike@example.org>"} {
+		id := auth.Identity{Issuer: "https://id.example.org", Subject: string(rune('a' + i)), Email: email, Verified: true}
+		if who, err := h.members.SignInBy(h.ctx, id, admitted); err == nil && (who.Member == "mike" || i > 1) {
+			t.Errorf("%q came in as %s", email, who.Member)
+		}
+	}
+	who, err := h.members.SignInBy(h.ctx, auth.Identity{Issuer: "https://id.example.org", Subject: "1", Email: "MIKE@example.ORG", Verified: true}, admitted)
+	if err != nil || who.Member != "mike" {
+		t.Errorf("%+v, %v", who, err)
+	}
+}

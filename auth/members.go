@@ -119,9 +119,20 @@ func (s *MemberSpec) check(ctx context.Context, tx store.Tx) error {
 	return nil
 }
 
+// lower puts the letters A to Z in lower case and no others: some letters of other alphabets (K for kelvin, the Turkish İ)
+// become Latin ones, and so one person's address another's.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r - 'A' + 'a'
+		}
+		return r
+	}, s)
+}
+
 // parseEmail gives an address as it is kept, in lower case; "" is none.
 func parseEmail(s string) (string, error) {
-	if s = strings.ToLower(strings.TrimSpace(s)); s == "" {
+	if s = lower(strings.TrimSpace(s)); s == "" {
 		return "", nil
 	}
 	a, err := mail.ParseAddress(s)
