@@ -14,7 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -55,8 +55,8 @@ type Config struct {
 // Provider is the identity provider. It is asked for its keys when the first person signs in: a server starts without it.
 type Provider struct {
 	cfg   Config
-	mu    sync.Mutex
-	found *oidc.Provider
+	turn  chan struct{} // who asks for the discovery document, one at a time
+	found atomic.Pointer[oidc.Provider]
 }
 
 // New checks a Config.
@@ -80,7 +80,7 @@ func New(c Config) (*Provider, error) {
 	if c.Client == nil {
 		c.Client = &http.Client{Timeout: requestTimeout}
 	}
-	return &Provider{cfg: c}, nil
+	return &Provider{cfg: c, turn: make(chan struct{}, 1)}, nil
 }
 
 func loopback(host string) bool {
@@ -91,19 +91,27 @@ func loopback(host string) bool {
 // Name is what people call the provider.
 func (p *Provider) Name() string { return p.cfg.Name }
 
-// provider asks for the discovery document once it is needed, again after a failure.
+// provider asks for the discovery document once it is needed, again after a failure. While a provider does not answer,
+// those who wait behind each other give up with ctx: anybody can ask.
 func (p *Provider) provider(ctx context.Context) (*oidc.Provider, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.found != nil {
-		return p.found, nil
+	if found := p.found.Load(); found != nil {
+		return found, nil
+	}
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return nil, slipstream.Hint(fmt.Errorf("%w: %w", ErrProvider, ctx.Err()), "check --oidc-issuer, and that this server reaches it")
+	}
+	if found := p.found.Load(); found != nil {
+		return found, nil
 	}
 	// The provider keeps its context for later questions, which outlive this request; the client has a timeout of its own.
 	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.cfg.Client), p.cfg.Issuer)
 	if err != nil {
 		return nil, slipstream.Hint(fmt.Errorf("%w: %w", ErrProvider, err), "check --oidc-issuer, and that this server reaches it")
 	}
-	p.found = found
+	p.found.Store(found)
 	return found, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -208,6 +209,29 @@ func TestAServerStartsWithoutItsProvider(t *testing.T) {
 		if _, err := sso.New(sso.Config{Issuer: issuer, ClientID: "x"}); err == nil {
 			t.Errorf("%s was accepted", name)
 		}
+	}
+}
+
+// While a provider does not answer, those who want to sign in do not pile up behind each other: anybody can want to.
+func TestWhoWaitsForASilentProviderGivesUp(t *testing.T) {
+	asked, over := make(chan struct{}), make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-over
+	}))
+	defer silent.Close()
+	defer close(over)
+	p, err := sso.New(sso.Config{Issuer: silent.URL, ClientID: ssotest.ClientID, Redirect: callback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _, _, _ = p.Begin(context.Background()) }()
+	<-asked
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	if _, _, _, err := p.Begin(ctx); !errors.Is(err, sso.ErrProvider) || time.Since(begun) > 5*time.Second {
+		t.Errorf("after %s: %v", time.Since(begun), err)
 	}
 }
 
