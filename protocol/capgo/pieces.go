@@ -174,8 +174,8 @@ func (s *Server) sizes(w http.ResponseWriter, r *http.Request) {
 	if f == nil {
 		return
 	}
-	var list []piece
-	if json.Unmarshal(f["manifest"], &list) != nil || len(list) > maxPieces {
+	list, ok := parsePieces(f["manifest"])
+	if !ok {
 		s.refuse(w, r, http.StatusOK, nothing{Error: codeMissing, Kind: kindFailed, Message: fmt.Sprintf("There is no manifest of at most %d files", maxPieces)}, nil)
 		return
 	}
@@ -193,6 +193,21 @@ func (s *Server) sizes(w http.ResponseWriter, r *http.Request) {
 		out.Files = append(out.Files, e)
 	}
 	s.write(w, http.StatusOK, out)
+}
+
+// parsePieces reads a list of files of a bundle, which is no longer than one that an answer lists.
+func parsePieces(raw json.RawMessage) (list []piece, ok bool) {
+	all := batch(raw, maxPieces+1)
+	if all == nil || len(all) > maxPieces {
+		return nil, false
+	}
+	list = make([]piece, len(all))
+	for i, one := range all {
+		if json.Unmarshal(one, &list[i]) != nil {
+			return nil, false
+		}
+	}
+	return list, true
 }
 
 // weight is what the file with this name weighs.

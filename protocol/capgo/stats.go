@@ -50,7 +50,7 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request) {
 	}
 	list := []json.RawMessage{body}
 	if !one {
-		list = batch(body)
+		list = batch(body, maxAnswered)
 	}
 	results, events, err := s.read(r.Context(), a, list)
 	for err == nil && len(events) > 0 {
@@ -72,13 +72,16 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request) {
 	s.write(w, http.StatusOK, out)
 }
 
-// batch takes a valid array apart, as far as it is answered for: what a stranger sends must not become many times as much
-// in memory and in the answer.
-func batch(body []byte) []json.RawMessage {
-	var list []json.RawMessage
+// batch takes a valid array apart, the first most of it: what a stranger sends must not become many times as much in memory
+// and in the answer. It is nil for what is no array.
+func batch(body []byte, most int) []json.RawMessage {
 	d := json.NewDecoder(bytes.NewReader(body))
-	_, err := d.Token() // the bracket
-	for err == nil && d.More() && len(list) < maxAnswered {
+	begin, err := d.Token()
+	if err != nil || begin != json.Delim('[') {
+		return nil
+	}
+	list := []json.RawMessage{}
+	for err == nil && d.More() && len(list) < most {
 		var raw json.RawMessage
 		if err = d.Decode(&raw); err == nil {
 			list = append(list, raw)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -196,5 +197,34 @@ func TestABatchOfNothings(t *testing.T) {
 	}
 	if code := w.send(http.MethodPost, "stats", `[{"action":"ping"},`, nil); code != http.StatusBadRequest {
 		t.Errorf("half an array: %d", code)
+	}
+}
+
+// TestWhatAStrangerSendsStaysSmall: reading a long request takes no more memory than a few times its length.
+func TestWhatAStrangerSendsStaysSmall(t *testing.T) {
+	var keys strings.Builder
+	for i := range maxStats / 12 {
+		fmt.Fprintf(&keys, `"%d":0,`, i)
+	}
+	object, array := []byte("{"+keys.String()+`"a":0}`), []byte("["+strings.Repeat("{},", maxStats/3-1)+"{}]")
+	for name, read := range map[string]func(){
+		"an object": func() {
+			if _, err := parseFields(object); err == nil {
+				t.Error("an object with very many fields was taken")
+			}
+		},
+		"a list of files": func() {
+			if _, ok := parsePieces(array); ok {
+				t.Error("a list of very many files was taken")
+			}
+		},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		read()
+		runtime.ReadMemStats(&after)
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > maxStats {
+			t.Errorf("%s: %d bytes were taken for a request of %d", name, grown, maxStats)
+		}
 	}
 }

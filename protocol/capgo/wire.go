@@ -17,10 +17,28 @@ const (
 // fields are an object that a client sent, with what is too long, nested or no value left out.
 type fields map[string]json.RawMessage
 
+// parseFields reads no further than an object may go: what a stranger sends must not become many times as much in memory.
 func parseFields(body []byte) (fields, error) {
-	var f fields
-	if err := json.Unmarshal(body, &f); err != nil || f == nil || len(f) > maxFields {
-		return nil, slipstream.Invalidf("the body is no JSON object of at most %d fields", maxFields)
+	refused := slipstream.Invalidf("the body is no JSON object of at most %d fields", maxFields)
+	if !json.Valid(body) {
+		return nil, refused
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('{') {
+		return nil, refused
+	}
+	f := fields{}
+	for n := 0; d.More(); n++ {
+		name, err := d.Token()
+		var raw json.RawMessage
+		if err == nil {
+			err = d.Decode(&raw)
+		}
+		said, ok := name.(string)
+		if err != nil || !ok || n == maxFields {
+			return nil, refused
+		}
+		f[said] = raw
 	}
 	return f, nil
 }
