@@ -39,6 +39,9 @@ const decades = (low, high) => {
   return out.length > 6 ? out.filter((_, i) => i % Math.ceil(out.length / 5) === 0 || i === out.length - 1) : out;
 };
 
+// power writes a power of ten shortly once its noughts are hard to count.
+const power = (v, format) => (v < 1e5 ? format(v) : `10${String(Math.round(Math.log10(v))).replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d])}`);
+
 // scaleOf maps values to heights: linear from 0, or by powers of ten.
 function scaleOf(values, { log, counted, height, format }) {
   const known = values.filter((v) => Number.isFinite(v));
@@ -47,7 +50,7 @@ function scaleOf(values, { log, counted, height, format }) {
     const ticks = decades(low, Math.max(10, ...known));
     const a = Math.log10(ticks[0]);
     const b = Math.log10(ticks.at(-1));
-    return { ticks: ticks.map((v) => [v, format(v)]), y: (v) => height - (height * (Math.log10(Math.max(v, ticks[0])) - a)) / (b - a || 1) };
+    return { ticks: ticks.map((v) => [v, power(v, format)]), y: (v) => height - (height * (Math.log10(Math.max(v, ticks[0])) - a)) / (b - a || 1) };
   }
   const ticks = steps(Math.max(0, ...known), counted);
   return { ticks: ticks.map((v) => [v, format(v)]), y: (v) => height - (height * v) / ticks.at(-1) };
@@ -122,6 +125,7 @@ export function LineChart({ title, desc, times, series, bounds = [], marks = [],
   const [at, pointed, handlers] = useAt(times.length, xOf);
   const scale = scaleOf([...series.flatMap((s) => [...s.values, ...(s.high ?? [])]), ...bounds.map((b) => b.value)].filter((v) => v !== null && v !== undefined), { log, height, format });
   const y = (v) => pad.top + scale.y(v);
+  const below = (b) => y(b.value) < pad.top + 12 || bounds.some((o) => o.value > b.value && y(b.value) - y(o.value) < 14);
   const runs = (s) => s.values.map((v, i) => (v === null || v === undefined ? null : [xOf(i), y(v)])).filter(Boolean);
   const band = (s) => {
     const known = s.values.map((v, i) => i).filter((i) => s.high?.[i] !== null && s.high?.[i] !== undefined);
@@ -136,7 +140,7 @@ export function LineChart({ title, desc, times, series, bounds = [], marks = [],
       <${Axes} scale=${scale} width=${width} height=${height} times=${times} xOf=${xOf} />
       ${marks.map((m) => html`<g key=${`${m.at}${m.label}`} class=${classes("mark", m.tone)}><line x1=${xAt(m.at)} x2=${xAt(m.at)} y1=${pad.top} y2=${pad.top + height} /><text x=${Math.min(xAt(m.at) + 4, width - 60)} y=${pad.top + 9} text-anchor=${xAt(m.at) > width - 120 ? "end" : "start"} dx=${xAt(m.at) > width - 120 ? -8 : 0}>${m.label}</text></g>`)}
       ${series.map((s) => html`<path key=${`b${s.name}`} class=${classes("band", s.tone)} d=${band(s)} />`)}
-      ${bounds.map((b) => html`<g key=${b.label} class=${classes("bound", b.tone)}><line x1=${pad.left} x2=${width - pad.right} y1=${y(b.value)} y2=${y(b.value)} /><text x=${pad.left + 6} y=${y(b.value) < pad.top + 12 ? y(b.value) + 13 : y(b.value) - 4}>${b.label}</text></g>`)}
+      ${bounds.map((b) => html`<g key=${b.label} class=${classes("bound", b.tone)}><line x1=${pad.left} x2=${width - pad.right} y1=${y(b.value)} y2=${y(b.value)} /><text x=${pad.left + 6} y=${below(b) ? y(b.value) + 13 : y(b.value) - 4}>${b.label}</text></g>`)}
       ${series.map((s) => html`<g key=${s.name} class=${classes("line", s.tone)}><path d=${line(runs(s))} />${runs(s).length < 2 && runs(s).map(([cx, cy]) => html`<circle key=${cx} cx=${cx} cy=${cy} r="3" />`)}
         ${s.values[at] !== null && s.values[at] !== undefined && html`<circle class="now" cx=${xOf(at)} cy=${y(s.values[at])} r="3.5" />`}</g>`)}
       ${pointed && html`<line class="cross" x1=${xOf(at)} x2=${xOf(at)} y1=${pad.top} y2=${pad.top + height} />`}

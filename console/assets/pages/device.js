@@ -63,7 +63,7 @@ function History({ app, events, packages, trials }) {
     <ol class="history">${shown.map((e) => html`<li key=${e.id} class=${classes(bad.includes(e.kind) && "bad", e.kind === "confirmed" && "ok")}>
       <time datetime=${e.received} title=${stamp(e.received)}><${Time} at=${e.received} /></time>
       <div><b>${kindText(e.kind)}</b> ${e.release && html`<a href=${href(to`/apps/${app}/releases/${e.release}`)}>${names.get(e.release) || e.release.slice(0, 8)}</a>`} ${e.package && e.package !== "main" && html`<span class="muted">${e.package}</span>`}
-        ${e.arm === "control" && html`<${Badge}>${t("guard.control")}<//>`} ${e.reason && html`<${Badge} tone=${bad.includes(e.kind) ? "bad" : ""} title=${e.reason}>${reasonText(e.reason)}<//>`}
+        ${e.arm === "control" && html`<${Badge}>${t("guard.control")}<//>`} ${e.reason && html`<${Badge} tone=${bad.includes(e.kind) ? "bad" : ""} title=${e.reason}>${reasonText(e.reason)}<//>`}${" "}
         <span class="muted">${[e.stage && stepText(e.stage), e.attempt > 1 && t("history.attempt", { n: e.attempt }), e.bytes > 0 && `${bytes(e.bytes)}${e.codec ? ` (${e.codec})` : ""}`, e.metric && `${e.metric} = ${JSON.stringify(e.value)}`].filter(Boolean).join(" · ")}</span>
         ${e.detail && html`<pre class="history-detail">${e.detail}</pre>`}</div></li>`)}</ol>
     ${!all && events.length > SHOWN && html`<p class="card-foot"><${Button} kind="small" onClick=${() => setAll(true)}>${t("history.all")}<//></p>`}

@@ -82,7 +82,7 @@ export function verdictText(v) {
   const arms = v.control > 0
     ? t("guard.arms", { failed: v.failed_treated, n: v.treated, rate: percent(v.failed_treated / (v.treated || 1)), controlFailed: v.failed_control, control: v.control, controlRate: percent(v.failed_control / v.control) })
     : t("guard.armAlone", { failed: v.failed_treated, n: v.treated, rate: percent(v.failed_treated / (v.treated || 1)), ceiling: percent(v.ceiling) });
-  const e = evidence(v.crossed?.e ?? v.e);
+  const e = evidence(Math.max(v.e, v.crossed?.e ?? 0));
   return `${arms} ${t(`guard.says.${v.level}`, { e, threshold: evidence(v.threshold) })}`;
 }
 
