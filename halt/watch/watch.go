@@ -57,6 +57,7 @@ type Look struct {
 	Verdict halt.Verdict      `json:"verdict"`
 	Began   []slipstream.Time `json:"began,omitempty"` // when the plan's stages began, as known at the time
 	Action  rollout.Action    `json:"action,omitempty"`
+	Halted  bool              `json:"halted,omitempty"`  // it was halted at this look, or by it
 	Resumed bool              `json:"resumed,omitempty"` // a person had resumed the halted rollout: the evidence begins anew
 	Waits   string            `json:"waits,omitempty"`   // why the plan stays where it is
 	Silence time.Duration     `json:"silence,omitempty"` // after which a device counts as silent; 0 while it is not settled
@@ -235,12 +236,15 @@ func (w *Watcher) look(ctx context.Context, s subject) error {
 	}
 	state := h.state
 	// A person who resumed a halted rollout has answered for the evidence so far.
-	if next.Resumed = state.Crossed != nil && s.entry.Hold == "" && h.look.Action == rollout.ActionHalt; next.Resumed {
+	// Devices may have reported meanwhile: the last look need not be the one that halted.
+	halted := h.look.Halted || h.look.Action == rollout.ActionHalt
+	if next.Resumed = state.Crossed != nil && s.entry.Hold != slipstream.HoldHalted && halted; next.Resumed {
 		state = state.Resume()
 	}
 	state = next.Rule.Step(state, Batch(state, lines, silent, &ev, next.Began))
 	next.Verdict = next.Rule.Verdict(state)
 	next.Action, next.Waits = w.decide(s, next, state, now)
+	next.Halted = s.entry.Hold == slipstream.HoldHalted || next.Action == rollout.ActionHalt
 	if len(lines) == 0 && len(silent) == 0 && next.Action == rollout.ActionNone && !next.Resumed && h.last.N > 0 {
 		return nil // nothing new: nothing to keep
 	}

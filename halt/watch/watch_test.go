@@ -241,6 +241,28 @@ func TestAfterAResumeTheEvidenceBeginsAnew(t *testing.T) {
 	}
 }
 
+func TestWhatIsReportedDuringAHaltDoesNotHaltAgainAfterAResume(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "10%:30m:20,100%")
+	w.join(slipstream.ArmControl, 40, nil)
+	w.join(slipstream.ArmTreatment, 6, always)
+	w.round()
+	w.join(slipstream.ArmTreatment, 3, always)
+	w.round()
+	if _, err := w.Rollout.Resume(t.Context(), "test", "shop", "production", w.id); err != nil {
+		t.Fatal(err)
+	}
+	w.round()
+	if e := w.entry(); e.Hold != "" || len(w.told) != 1 {
+		t.Fatalf("hold is %q after %d halts: a person has answered for what was seen until then", e.Hold, len(w.told))
+	}
+	w.join(slipstream.ArmTreatment, 10, always)
+	w.round()
+	if e := w.entry(); e.Hold != slipstream.HoldHalted {
+		t.Error("new harm after the resume is not seen")
+	}
+}
+
 func TestEveryLookCanBeRunAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "1%:1h:20,10%:1h:20,100%")
