@@ -78,7 +78,7 @@ func (t *trace) looked(w *walk, r *rolloutPlan, got outcome, reason slipstream.R
 	if t == nil {
 		return
 	}
-	verb := map[outcome]string{missed: "does not mean this device", skipped: "means this device but is passed over", matched: "is the one"}[got]
+	verb := map[outcome]string{missed: "does not fit this device", skipped: "fits this device but is passed over", matched: "is the one"}[got]
 	t.steps = append(t.steps, Step{
 		Rollout: r.ID, Version: r.Version, Digest: r.Manifest, Reason: reason,
 		Text: fmt.Sprintf("rollout %s (version %s, seq %d) %s: %s", r.ID, r.Version, r.Seq, verb, w.why(r, reason)),
