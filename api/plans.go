@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/slipstream-ota/slipstream"
 	"github.com/slipstream-ota/slipstream/halt"
@@ -88,6 +90,9 @@ func (s *Server) evidence(ctx context.Context, in *struct {
 	Replay bool `query:"replay" doc:"Run the rule on the log again"`
 }) (*body[EvidenceList], error) {
 	out := EvidenceList{Rollout: in.Rollout, Looks: []Look{}}
+	if err := s.seesEvidence(ctx, in.InRollout); err != nil {
+		return nil, err
+	}
 	if in.Replay {
 		seen, err := watch.Replay(ctx, s.cfg.Store, in.Rollout)
 		if err != nil && !errors.Is(err, slipstream.ErrNotFound) {
@@ -115,6 +120,30 @@ func (s *Server) evidence(ctx context.Context, in *struct {
 		out.Looks = append(out.Looks, lookOf(ev, l))
 	}
 	return answer(out, nil)
+}
+
+// seesEvidence keeps who is for some apps to the rollouts of those: looks are kept by a rollout's id alone. Of a rollout that
+// its channel has forgotten nobody can tell whose it was, so that only who sees all apps sees them still.
+func (s *Server) seesEvidence(ctx context.Context, in InRollout) error {
+	if by(ctx).Apps.All() {
+		return nil
+	}
+	return s.cfg.Store.View(ctx, func(tx store.Tx) error {
+		c, err := tx.Channels().Get(ctx, in.App, in.Channel)
+		if err != nil {
+			return err
+		}
+		policy, err := rollout.PolicyOf(c)
+		if err != nil {
+			return err
+		}
+		for _, pp := range policy.Packages {
+			if slices.ContainsFunc(pp.Rollouts, func(e rollout.Entry) bool { return e.ID == in.Rollout }) {
+				return nil
+			}
+		}
+		return fmt.Errorf("rollout %s: %w", in.Rollout, slipstream.ErrNotFound)
+	})
 }
 
 func lookOf(ev store.Evaluation, l watch.Look) Look {
