@@ -35,3 +35,15 @@ func TestEvidenceIsShownToWhoSeesTheRolloutsApp(t *testing.T) {
 		}
 	}
 }
+
+// What is answered to one person is kept by no cache.
+func TestAnswersAreNothingForCaches(t *testing.T) {
+	w := newWorld(t)
+	w.shop()
+	for _, path := range []string{"/v1/admin/apps", "/v1/admin/apps/shop", "/v1/admin/audit", "/v1/admin/none", "/v1/session"} {
+		res, _ := w.call("GET", path, w.secrets["owner"], "")
+		if got := res.Header.Get("Cache-Control"); got != "no-store" {
+			t.Errorf("%s: %d, Cache-Control %q", path, res.StatusCode, got)
+		}
+	}
+}

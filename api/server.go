@@ -148,6 +148,11 @@ func (s *Server) Handler() http.Handler {
 			httpx.NotFound(w, r)
 			return
 		}
+		if strings.HasPrefix(r.URL.Path, Base+"/") {
+			// What one may see is nothing for a cache, which would hand it to others: it does not know cookies.
+			w.Header().Set("Cache-Control", "no-store")
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+		}
 		s.mux.ServeHTTP(w, r)
 	})
 }
