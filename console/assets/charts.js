@@ -36,7 +36,8 @@ function steps(most, counted) {
 const decades = (low, high) => {
   const out = [];
   for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++) out.push(10 ** e);
-  return out.length > 6 ? out.filter((_, i) => i % Math.ceil(out.length / 5) === 0 || i === out.length - 1) : out;
+  const [last, each] = [out.length - 1, Math.ceil(out.length / 5)];
+  return out.length > 6 ? out.filter((_, i) => i === last || (i % each === 0 && last - i >= each / 2)) : out;
 };
 
 // power writes a power of ten shortly once its noughts are hard to count.
@@ -138,7 +139,7 @@ export function LineChart({ title, desc, times, series, bounds = [], marks = [],
     ${width > 0 && html`<svg width=${width} height=${height + pad.top + pad.bottom} role="img" aria-labelledby=${`${id}t ${id}d`} ...${handlers}>
       <title id=${`${id}t`}>${title}</title><desc id=${`${id}d`}>${desc}</desc>
       <${Axes} scale=${scale} width=${width} height=${height} times=${times} xOf=${xOf} />
-      ${marks.map((m) => html`<g key=${`${m.at}${m.label}`} class=${classes("mark", m.tone)}><line x1=${xAt(m.at)} x2=${xAt(m.at)} y1=${pad.top} y2=${pad.top + height} /><text x=${Math.min(xAt(m.at) + 4, width - 60)} y=${pad.top + 9} text-anchor=${xAt(m.at) > width - 120 ? "end" : "start"} dx=${xAt(m.at) > width - 120 ? -8 : 0}>${m.label}</text></g>`)}
+      ${marks.map((m, i) => html`<g key=${`${m.at}${m.label}`} class=${classes("mark", m.tone)}><line x1=${xAt(m.at)} x2=${xAt(m.at)} y1=${pad.top} y2=${pad.top + height} /><text x=${Math.min(xAt(m.at) + 4, width - 60)} y=${pad.top + 9} text-anchor=${xAt(m.at) > width - 120 ? "end" : "start"} dx=${xAt(m.at) > width - 120 ? -8 : 0}>${marks[i + 1] && xAt(marks[i + 1].at) - xAt(m.at) < 64 ? "" : m.label}</text></g>`)}
       ${series.map((s) => html`<path key=${`b${s.name}`} class=${classes("band", s.tone)} d=${band(s)} />`)}
       ${bounds.map((b) => html`<g key=${b.label} class=${classes("bound", b.tone)}><line x1=${pad.left} x2=${width - pad.right} y1=${y(b.value)} y2=${y(b.value)} /><text x=${pad.left + 6} y=${below(b) ? y(b.value) + 13 : y(b.value) - 4}>${b.label}</text></g>`)}
       ${series.map((s) => html`<g key=${s.name} class=${classes("line", s.tone)}><path d=${line(runs(s))} />${runs(s).length < 2 && runs(s).map(([cx, cy]) => html`<circle key=${cx} cx=${cx} cy=${cy} r="3" />`)}

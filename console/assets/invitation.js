@@ -56,7 +56,7 @@ export function Invited({ code, onLeave }) {
   if (codes) return html`<${RecoveryCodes} codes=${codes.recovery} /><${Button} kind="primary wide" onClick=${() => take(codes)}>${t("invited.kept")}<//>`;
   const { name, display, role, expires, secondFactor, setup } = got.invitation;
   return html`<form onSubmit=${submit}>
-    <p>${t("invited.as", { name: display || name, role: t(`role.${role}`) })} <span class="muted">${t("invited.until")} <${Time} at=${expires} />.</span></p>
+    <p>${t("invited.as", { name: display || name, role: t(`role.${role}`) })} <span class="muted">${t("invited.until")} <${Time} at=${expires} exact /></span></p>
     <input type="hidden" name="member" autocomplete="username" value=${name} />
     <${Field} focus label=${t("invited.password")} type="password" name="password" required value=${password} onInput=${(e) => setPassword(e.target.value)} autocomplete="new-password" error=${error} hint=${t("invited.passwordHint")} />
     ${secondFactor === "optional" && html`<label class="check"><input type="checkbox" checked=${wanted} onChange=${(e) => setWanted(e.target.checked)} /> ${t("invited.second")}</label>`}

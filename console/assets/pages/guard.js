@@ -33,7 +33,7 @@ function Charts({ looks, verdict }) {
   const control = looks.map(({ verdict: v }) => (v.control > 0 ? v.failed_control / v.control : null));
   const treatedBand = looks.map(({ verdict: v }) => interval(v.failed_treated, v.treated));
   const controlBand = looks.map(({ verdict: v }) => interval(v.failed_control, v.control));
-  const marks = looks.filter((l) => l.action || l.resumed).map((l) => ({ at: new Date(l.at).getTime(), label: t(l.resumed ? "guard.did.resumed" : `guard.did.${l.action}`), tone: l.action === "halt" ? "bad" : "" }));
+  const marks = looks.filter((l) => l.action || l.resumed).map((l) => ({ at: new Date(l.at).getTime(), label: t(l.resumed ? "guard.resumed" : l.action === "advance" ? "guard.advanced" : "guard.did.halt"), tone: l.action === "halt" ? "bad" : "" }));
   const rates = [{ name: t("guard.release"), tone: "a", values: treated, low: treatedBand.map((b) => b[0]), high: treatedBand.map((b) => b[1]) }];
   if (control.some((v) => v !== null)) rates.push({ name: t("guard.control"), tone: "b", values: control, low: controlBand.map((b) => b[0]), high: controlBand.map((b) => b[1]) });
   return html`<div class="columns">

@@ -62,7 +62,7 @@ function Edit({ member, onClose, onMade }) {
   };
   const names = (apps.data?.apps ?? []).map((a) => [a.name, a.display || a.name]);
   return html`<${Action} title=${member ? t("members.changeTitle", { name: member.name }) : t("members.add")} verb=${member ? t("members.save") : t("members.invite")} ready=${Boolean(member) || f.name.trim() !== ""} run=${run}
-    effect=${`${t(`members.can.${f.role}`)} ${scope(f.apps)}.`} onClose=${(done) => (member || !done) && onClose()}>
+    effect=${`${t(`members.can.${f.role}`)} ${scope(f.apps)}`} onClose=${(done) => (member || !done) && onClose()}>
     ${!member && html`<${Field} label=${t("members.name")} hint=${t("members.nameHint")}><input name="name" value=${f.name} onInput=${set("name")} maxlength="64" autocomplete="off" spellcheck="false" autocapitalize="none" /><//>`}
     <${Field} label=${t("members.display")}><input name="display" value=${f.display} onInput=${set("display")} maxlength="200" autocomplete="off" /><//>
     <${Field} label=${t("members.email")} hint=${t("members.emailHint")}><input name="email" type="email" value=${f.email} onInput=${set("email")} maxlength="254" autocomplete="off" /><//>

@@ -3,6 +3,7 @@ import { use, path } from "../api.js";
 import { number, percent, share, t } from "../i18n.js";
 import { to, href } from "../router.js";
 import { Badge, Bar, Card, Empty, Icon, Page, Shown, Stat, Time, html } from "../ui.js";
+import { platformText } from "./words.js";
 import { useEffect } from "../vendor/htm-preact.mjs";
 import { keep, useKept } from "../keep.js";
 
@@ -74,7 +75,7 @@ function InForce({ app, channel, name, rollout: r }) {
   const page = href(to`/apps/${app}/channels/${channel}/rollouts/${r.id}`);
   return html`<div class="force">
     <div class="force-release"><a class="cell-main" href=${href(to`/apps/${app}/releases/${r.manifest}`)}>${name} ${r.version}</a>
-      <span class="cell-sub">${t("release.seqOn", { seq: String(r.seq), platform: r.platform })} · <${Time} at=${r.created} /></span></div>
+      <span class="cell-sub">${t("release.seqOn", { seq: String(r.seq), platform: platformText(r.platform) })} · <${Time} at=${r.created} /></span></div>
     <a class="force-share" href=${page}><span class="small">${share(r.to - r.from)}</span><${Bar} part=${part} label=${t("rollout.share")} tone=${r.hold === "halted" ? "bad" : r.hold ? "warn" : ""} /></a>
     <${Counts} devices=${r.devices} />
     <a class="force-state" href=${page}><${RolloutState} rollout=${r} /></a>

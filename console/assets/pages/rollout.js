@@ -48,12 +48,12 @@ function Rollout({ at, rollout: r, standing, withdrawn, places, list, crumbs }) 
   return html`<${Page} title=${`${at.pkg} ${r.version}`} crumbs=${crumbs} actions=${actions}
       sub=${html`<${RolloutState} rollout=${r} />${!standing && html`<${Badge}>${t("rollout.dormant")}<//>`}<span>${t("release.seqOn", { seq: String(r.seq), platform: platformText(r.platform) })}</span><span>${r.by} · <${Time} at=${r.created} /></span><span class="digest"><code>${r.id}</code><${Copy} text=${r.id} label=${t("rollout.copyId")} /></span>`}>
     <${Notices} rollout=${r} standing=${standing} withdrawn=${withdrawn} />
-    <${Figures} rollout=${r} />
+    <${Figures} at=${at} rollout=${r} standing=${standing} />
     <div class="columns">
       <${Card} title=${t("rollout.share")}>${operate && !withdrawn && r.hold !== "halted" ? html`<${ShareBox} at=${at} rollout=${r} />` : html`<p class="big">${range(r)}</p><${Bar} part=${(r.to - r.from) / ALL} label=${t("rollout.share")} tone=${r.hold ? "bad" : ""} />`}<//>
       <${PlanCard} rollout=${r} freeze=${at.policy.freeze} operate=${operate && !withdrawn} ask=${ask} />
     </div>
-    <${Funnel} rollout=${r} />
+    ${standing && html`<${Funnel} rollout=${r} />`}
     <${GuardCard} app=${at.app} channel=${at.channel} rollout=${r} />
     <${Reasons} app=${at.app} of=${{ channel: at.channel, package: at.pkg, release: r.manifest }} title=${t("reasons.title")} />
     ${(arms > 1 || r.control > 0) && standing && html`<${Compared} app=${at.app} channel=${at.channel} of=${{ package: at.pkg, rollout: arms > 1 ? list.filter((o) => o.salt === r.salt).map((o) => o.id) : [r.id] }} />`}
@@ -71,13 +71,15 @@ function Notices({ rollout: r, standing, withdrawn }) {
   return null;
 }
 
-function Figures({ rollout: r }) {
-  const v = r.guard?.verdict;
+// Figures are of what stands; of a rollout that is no longer in force, what the guard saw last.
+function Figures({ at, rollout: r, standing }) {
+  const looks = use(path`/apps/${at.app}/channels/${at.channel}/rollouts/${r.id}/evidence`, () => 10_000);
+  const v = r.guard?.verdict ?? looks.data?.looks?.at(-1)?.verdict;
   const d = r.devices ?? {};
   const ended = (d.confirmed ?? 0) + (d.rolled_back ?? 0);
   return html`<div class="stats">
     <${Stat} label=${t("rollout.share")} value=${share(r.to - r.from)} sub=${r.control > 0 && r.to < ALL ? t("rollout.controlOf", { part: share(r.control) }) : t("health.noControl")} />
-    <${Stat} label=${t("kind.confirmed")} value=${number(d.confirmed ?? 0)} sub=${ended > 0 ? t("health.success", { part: percent((d.confirmed ?? 0) / ended) }) : t("health.nothing")} />
+    <${Stat} label=${t("kind.confirmed")} value=${standing ? number(d.confirmed ?? 0) : "–"} sub=${!standing ? t("rollout.dormant") : ended > 0 ? t("health.success", { part: percent((d.confirmed ?? 0) / ended) }) : t("health.nothing")} />
     <${Stat} label=${t("guard.rate")} value=${v?.treated > 0 ? percent(v.failed_treated / v.treated) : "–"} tone=${v && ["alarm", "warning"].includes(v.level) ? "bad" : ""} sub=${v?.control > 0 ? t("health.control", { rate: percent(v.failed_control / v.control) }) : t("health.noControl")} />
     <${Stat} label=${t("guard.evidence")} value=${v ? evidence(v.e) : "–"} tone=${v?.level === "alarm" ? "bad" : v?.level === "warning" ? "warn" : ""} sub=${v ? t("guard.ofThreshold", { n: evidence(v.threshold) }) : t("guard.notYet")} />
   </div>`;
