@@ -106,7 +106,10 @@ function tell(e) {
   for (const w of [...e.watchers]) w.draw();
 }
 
+let person = 0; // counts those who were signed in, one after the other
+
 async function load(e) {
+  const whose = person;
   clearTimeout(e.timer);
   e.timer = 0;
   if (e.going) {
@@ -116,6 +119,7 @@ async function load(e) {
   e.going = (async () => {
     try {
       const text = await ask("GET", e.where);
+      if (whose !== person) return; // it was asked for by somebody else
       const changed = text !== e.text || e.error;
       e.error = null;
       if (changed) {
@@ -124,6 +128,7 @@ async function load(e) {
         tell(e);
       }
     } catch (err) {
+      if (whose !== person) return;
       // What was there stays on screen while the network is away.
       const same = e.error && e.error.message === err.message && e.error.code === err.code;
       e.error = err;
@@ -157,6 +162,7 @@ export function refreshAll() {
 
 // forgetAll drops what was read: the next who signs in may see less.
 export function forgetAll() {
+  person++;
   for (const [k, e] of entries) {
     clearTimeout(e.timer);
     if (e.watchers.size === 0) entries.delete(k);

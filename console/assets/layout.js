@@ -6,7 +6,7 @@ import { store, stored, useKept } from "./keep.js";
 import { appSections, serverSections } from "./pages.js";
 import { go, href, place, to } from "./router.js";
 import { everywhere, may, me, signOut } from "./session.js";
-import { Button, Choice, Icon } from "./ui.js";
+import { Button, Choice, Icon, Trouble } from "./ui.js";
 
 export function Brand() {
   return html`<a class="brand" href=${href("/")}><svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="8" /><path d="M6 12.500h11.500a3.500 3.500 0 1 0-3.400-4.300M6 17h17a3.600 3.600 0 1 1-3.500 4.500M6 21.500h8" /></svg><span>Slipstream</span></a>`;
@@ -64,9 +64,11 @@ function remembered(apps) {
 
 function Person() {
   const who = useKept(me);
+  const [error, setError] = useState(null);
   return html`<div class="person">
     <a class="person-who" href=${href("/account")}><span class="person-name" title=${who.name}>${who.name}</span><span class="person-role">${t(`role.${who.role}`)}${who.apps.length > 0 ? ` · ${who.apps.join(", ")}` : ""}</span></a>
-    <div class="person-tools"><${Language} /><${Theme} /><${Button} kind="ghost" label=${t("nav.signOut")} onClick=${signOut}><${Icon} name="out" /><//></div>
+    <div class="person-tools"><${Language} /><${Theme} /><${Button} kind="ghost" label=${t("nav.signOut")} onClick=${() => signOut().catch(setError)}><${Icon} name="out" /><//></div>
+    <${Trouble} error=${error} />
   </div>`;
 }
 

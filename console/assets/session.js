@@ -79,8 +79,10 @@ export async function signIn(by) {
   return null;
 }
 
+// signOut ends the session. While the server cannot, one stays signed in, and is told: the cookie is good still.
 export async function signOut() {
-  await ask("DELETE");
+  const { ok, status, said } = await ask("DELETE");
+  if (!ok && status !== 401) throw thrown(status, said);
   me.value = null;
 }
 
@@ -99,7 +101,11 @@ export async function mine(method, where, body) {
   const { ok, status, said } = await ask(method, body, where);
   if (ok) return said;
   if (status === 401 && said.code === "unauthorized" && me.value && where === "/account") expired();
-  throw Object.assign(new Error(said.detail ?? String(status)), { status, code: said.code, hint: said.hint, faults: said.errors ?? [] });
+  throw thrown(status, said);
+}
+
+function thrown(status, said) {
+  return Object.assign(new Error(said.detail ?? String(status)), { status, code: said.code, hint: said.hint, faults: said.errors ?? [] });
 }
 
 // take makes a session that was just begun the one of this page.
