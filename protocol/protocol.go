@@ -10,6 +10,7 @@ package protocol
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
@@ -112,8 +113,9 @@ func Fits(ctx context.Context, tx store.Tx, protocols []Protocol, m *slipstream.
 			err = choosy.FitsWith(options, m)
 		}
 		if err != nil {
+			change := cmp.Or(slipstream.HintOf(err), "change the release")
 			return slipstream.Hint(fmt.Errorf("clients of protocol %s cannot take this release: %w", p.Name(), err),
-				"change the release, or switch the protocol off: slipstream protocol disable %s --app %s", p.Name(), m.App)
+				"%s, or switch the protocol off: slipstream protocol disable %s --app %s", change, p.Name(), m.App)
 		}
 	}
 	return nil

@@ -373,7 +373,8 @@ func (p *Policy) SetPlan(id string, plan *Plan, now time.Time) error {
 		return slipstream.Invalidf("stage %d (%s): the rollout is at %s already, and a plan never shrinks", len(next.Stages), Percent(last.Share), Percent(e.To-e.From))
 	}
 	if next.At < 0 && e.To > e.From {
-		return slipstream.Invalidf("stage 1 (%s): the rollout is at %s already, and a plan never shrinks", Percent(next.Stages[0].Share), Percent(e.To-e.From))
+		return slipstream.Hint(slipstream.Invalidf("stage 1 (%s): the rollout is at %s only, and a new plan takes no step by itself", Percent(next.Stages[0].Share), Percent(e.To-e.From)),
+			"begin the plan with the share that the rollout has, or set its share to that of the first stage")
 	}
 	e.Plan = &next
 	return nil

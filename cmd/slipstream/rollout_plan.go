@@ -107,6 +107,9 @@ away; the share stays.`,
 			if err != nil {
 				return fmt.Errorf("stage rollout: %w", err)
 			}
+			if f.plan == api.NoPlan {
+				return t.tell(a, done, "has no plan any more")
+			}
 			return t.tell(a, done, "has its plan")
 		},
 	}
