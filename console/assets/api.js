@@ -1,7 +1,7 @@
 // The management API: requests, and what is on screen kept up to date.
 import { useEffect, useState } from "./vendor/htm-preact.mjs";
 import { keep } from "./keep.js";
-import { expired } from "./session.js";
+import { expired, me } from "./session.js";
 
 const BASE = "/v1/admin";
 
@@ -36,6 +36,7 @@ export function query(base, params) {
 }
 
 async function ask(method, where, body, signal) {
+  const whose = me.value;
   let answer;
   try {
     answer = await fetch(BASE + where, {
@@ -60,7 +61,7 @@ async function ask(method, where, body, signal) {
   }
   online.value = true;
   if (answer.ok) return text;
-  if (answer.status === 401) expired();
+  if (answer.status === 401) expired(whose);
   let problem = {};
   try {
     problem = JSON.parse(text);

@@ -86,9 +86,10 @@ export async function signOut() {
   me.value = null;
 }
 
-// expired is told by the API client that a request was not let in.
-export function expired() {
-  me.value = null;
+// expired is told by the API client that a request of a session was not let in. An answer that comes late says nothing
+// of who signed in since.
+export function expired(whose) {
+  if (me.value === whose) me.value = null;
 }
 
 // ways says how people may sign in: {password, requireOTP, sso?: {name, path}}.
@@ -100,7 +101,7 @@ export async function ways() {
 export async function mine(method, where, body) {
   const { ok, status, said } = await ask(method, body, where);
   if (ok) return said;
-  if (status === 401 && said.code === "unauthorized" && me.value && where === "/account") expired();
+  if (status === 401 && said.code === "unauthorized" && me.value && where === "/account") expired(me.value);
   throw thrown(status, said);
 }
 
