@@ -11,6 +11,7 @@ import { manifestOf } from "./manifest.js";
 import { OfferButton } from "./offer.js";
 import { RolloutState } from "./overview.js";
 import { Patches } from "./patches.js";
+import { platformText } from "./words.js";
 import { Where, runtimeText, useStanding } from "./releases.js";
 
 const RARELY = 300_000; // what is signed does not change; what does is asked for beside it
@@ -25,7 +26,7 @@ export function Release({ app, release: ref }) {
 }
 
 function Sub({ release: r }) {
-  return html`<span>seq ${String(r.seq)}</span><span>${r.platform}</span><code>${runtimeText(r.runtime)}</code><span><${Time} at=${r.published} /></span><${Digest} of=${r.digest} /><${Where} release=${r} standing=${useStanding(r.app)} />`;
+  return html`<span>${t("release.seqOn", { seq: String(r.seq), platform: platformText(r.platform) })}</span>${r.runtime?.range !== "*" && html`<code>${runtimeText(r.runtime)}</code>`}<span><${Time} at=${r.published} /></span><${Digest} of=${r.digest} /><${Where} release=${r} standing=${useStanding(r.app)} />`;
 }
 
 function Actions({ app, release: r }) {
