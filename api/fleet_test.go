@@ -40,6 +40,24 @@ func (w *world) told(release slipstream.Digest, n int) {
 	w.must(err)
 }
 
+// A device that leaves a release on trial for a newer one says nothing against it.
+func TestStatusTellsWhoLeftForAnotherRelease(t *testing.T) {
+	w := newWorld(t)
+	w.shop()
+	release := w.publish(1).Digest
+	w.told(release, 2)
+	left := slipstream.Event{ID: "event-left", Kind: slipstream.KindRolledBack, App: "shop", Channel: "production", Package: "main", Device: deviceID(9),
+		Release: release, Reason: slipstream.ReasonDisplaced}
+	_, err := w.store.Reports().Append(w.ctx, []store.StoredEvent{{Event: left, Received: time.Now(), Network: "net"}})
+	w.must(err)
+	status, err := w.client("viewer").Status(w.ctx, "shop")
+	w.must(err)
+	r := status.Apps[0].Channels[0].Packages[0].Rollouts[0]
+	if r.Devices[slipstream.KindRolledBack] != 2 || r.Left[slipstream.KindRolledBack] != 1 || len(r.Left) != 1 {
+		t.Errorf("devices %v, of which left %v", r.Devices, r.Left)
+	}
+}
+
 func TestFleet(t *testing.T) {
 	w := newWorld(t)
 	w.shop()

@@ -326,5 +326,6 @@ type RolloutStatus struct {
 	Waits     string                    `json:"waits,omitempty" doc:"Why its plan stays where it is"`
 	Withdrawn bool                      `json:"isWithdrawn,omitempty"`
 	Devices   map[slipstream.Kind]int64 `json:"devices,omitempty" doc:"Different devices by what they reported"`
+	Left      map[slipstream.Kind]int64 `json:"left,omitempty" doc:"How many of these left for what the release is not to blame for, as for a newer one"`
 	Guard     *Look                     `json:"guard,omitempty" doc:"The guard's newest look, once it has taken one"`
 }

@@ -81,7 +81,7 @@ func (s *Server) appStatus(ctx context.Context, tx store.Tx, a store.App) (AppSt
 		return out, err
 	}
 	for _, c := range channels {
-		status, err := channelStatus(ctx, tx, a, c)
+		status, err := channelStatus(ctx, tx, a, c, s.cfg.Clock())
 		if err != nil {
 			return out, err
 		}
@@ -93,7 +93,7 @@ func (s *Server) appStatus(ctx context.Context, tx store.Tx, a store.App) (AppSt
 	return out, nil
 }
 
-func channelStatus(ctx context.Context, tx store.Tx, a store.App, c store.Channel) (ChannelStatus, error) {
+func channelStatus(ctx context.Context, tx store.Tx, a store.App, c store.Channel, now time.Time) (ChannelStatus, error) {
 	described, err := describeChannel(ctx, tx, c, a.Platforms)
 	if err != nil {
 		return ChannelStatus{}, err
@@ -123,7 +123,11 @@ func channelStatus(ctx context.Context, tx store.Tx, a store.App, c store.Channe
 			if err != nil {
 				return ChannelStatus{}, err
 			}
-			p.Rollouts = append(p.Rollouts, RolloutStatus{Entry: e, Withdrawn: pp.WithdrawnOn(e.Manifest, e.Platform), Guard: look})
+			r := RolloutStatus{Entry: e, Withdrawn: pp.WithdrawnOn(e.Manifest, e.Platform), Guard: look}
+			if e.Plan != nil && !e.Plan.Last() {
+				r.Waits = described.Policy.Waits(&e, now)
+			}
+			p.Rollouts = append(p.Rollouts, r)
 		}
 		out.Packages = append(out.Packages, p)
 	}
@@ -154,6 +158,9 @@ func earlier(have *time.Time, t time.Time) *time.Time {
 	return have
 }
 
+// mostReasons of an app's releases are asked for at once.
+const mostReasons = 1000
+
 // count adds what devices reported.
 func (s *Server) count(ctx context.Context, a *AppStatus) error {
 	counts, err := s.cfg.Store.Reports().Counts(ctx, a.Name)
@@ -164,18 +171,32 @@ func (s *Server) count(ctx context.Context, a *AppStatus) error {
 		channel string
 		release slipstream.Digest
 	}
-	devices := map[key]map[slipstream.Kind]int64{}
-	for _, c := range counts {
-		k := key{c.Channel, c.Release}
-		if devices[k] == nil {
-			devices[k] = map[slipstream.Kind]int64{}
+	devices, left := map[key]map[slipstream.Kind]int64{}, map[key]map[slipstream.Kind]int64{}
+	add := func(to map[key]map[slipstream.Kind]int64, k key, kind slipstream.Kind, n int64) {
+		if to[k] == nil {
+			to[k] = map[slipstream.Kind]int64{}
 		}
-		devices[k][c.Kind] += c.Devices
+		to[k][kind] += n
+	}
+	for _, c := range counts {
+		add(devices, key{c.Channel, c.Release}, c.Kind, c.Devices)
+	}
+	for _, kind := range []slipstream.Kind{slipstream.KindRolledBack, slipstream.KindFailed} {
+		reasons, err := s.cfg.Store.Reports().Fleet().Reasons(ctx, store.ReasonQuery{App: a.Name, Kind: kind, Limit: mostReasons})
+		if err != nil {
+			return fmt.Errorf("count reports: %w", err)
+		}
+		for _, r := range reasons {
+			if store.TrialEnd(&slipstream.Event{Kind: r.Kind, Stage: r.Stage, Reason: r.Reason}) == store.TrialLeft {
+				add(left, key{r.Channel, r.Release}, r.Kind, r.Devices)
+			}
+		}
 	}
 	for _, c := range a.Channels {
 		for _, p := range c.Packages {
 			for i := range p.Rollouts {
-				p.Rollouts[i].Devices = devices[key{c.Name, p.Rollouts[i].Manifest}]
+				k := key{c.Name, p.Rollouts[i].Manifest}
+				p.Rollouts[i].Devices, p.Rollouts[i].Left = devices[k], left[k]
 			}
 		}
 	}

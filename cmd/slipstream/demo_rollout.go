@@ -267,7 +267,7 @@ func (d *rolloutDemo) follow(ctx context.Context, over func(r api.RolloutStatus,
 		if done = over(r, runs); done || r.To != share || time.Since(shown) >= 3*time.Second {
 			shown, share = time.Now(), r.To
 			d.say("  %4s  %s %4s  %5d devices tried it, %4d went back, %5d run it   guard: %s%s", time.Since(begun).Round(time.Second), shareBar(r), shareText(r.Entry),
-				d.fleet.Tried(r.Manifest), r.Devices[slipstream.KindRolledBack], runs, guardText(r), waiting(r))
+				d.fleet.Tried(r.Manifest), wentBack(r), runs, guardText(r), waiting(r))
 		}
 		if done {
 			told.Took = time.Since(begun).Round(100 * time.Millisecond)

@@ -543,7 +543,7 @@ func printRollout(w io.Writer, s shown) {
 		{"started", e.Created.Format(slipstream.TimeLayout) + " by " + dash(e.By)}, {"notes", dash(e.Notes)},
 	}
 	if n := s.Now; n != nil {
-		rows = append(rows, [2]string{"stands", standing(*n)}, [2]string{"stage", planStage(*n)}, [2]string{"devices", devicesText(n.Devices)}, [2]string{"guard", guardText(*n)})
+		rows = append(rows, [2]string{"stands", standing(*n)}, [2]string{"stage", planStage(*n)}, [2]string{"devices", devicesText(*n)}, [2]string{"guard", guardText(*n)})
 	}
 	for _, row := range rows {
 		fmt.Fprintf(tw, "  %s\t%s\n", row[0], row[1])

@@ -80,7 +80,7 @@ func printChannelStatus(w io.Writer, c api.ChannelStatus) {
 		for _, r := range p.Rollouts {
 			rows++
 			fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.Epoch, p.Name, r.Version, r.Seq, r.Platform, r.Runtime, shareText(r.Entry),
-				standing(r), planStage(r), devicesText(r.Devices), guardText(r))
+				standing(r), planStage(r), devicesText(r), guardText(r))
 		}
 	}
 	if rows == 0 {
@@ -122,7 +122,16 @@ func guardText(r api.RolloutStatus) string {
 	return text
 }
 
-func devicesText(counts map[slipstream.Kind]int64) string {
+// devicesText counts devices by what they told. Those that left for another release are not among those that went back.
+func devicesText(r api.RolloutStatus) string {
+	counts := maps.Clone(r.Devices)
+	var left int64
+	for kind, n := range r.Left {
+		left += n
+		if counts[kind] -= n; counts[kind] <= 0 {
+			delete(counts, kind)
+		}
+	}
 	var parts []string
 	var seen []slipstream.Kind
 	life := []slipstream.Kind{slipstream.KindEnrolled, slipstream.KindFetched, slipstream.KindStaged, slipstream.KindStarted, slipstream.KindConfirmed}
@@ -131,6 +140,9 @@ func devicesText(counts map[slipstream.Kind]int64) string {
 			seen = append(seen, k)
 			parts = append(parts, fmt.Sprintf("%s %d", words(slipstream.Reason(k)), n))
 		}
+	}
+	if left > 0 {
+		parts = append(parts, fmt.Sprintf("left for another %d", left))
 	}
 	return dash(strings.Join(parts, ", "))
 }

@@ -212,9 +212,14 @@ func counted(now, before map[slipstream.Kind]int64, kind slipstream.Kind, every 
 	return text
 }
 
+// wentBack is how many devices the release failed on; those that left for another one are not among them.
+func wentBack(r api.RolloutStatus) int64 {
+	return max(0, r.Devices[slipstream.KindRolledBack]-r.Left[slipstream.KindRolledBack])
+}
+
 // backText is how many devices went back, and their share of those that have tried.
 func backText(r api.RolloutStatus) string {
-	back := r.Devices[slipstream.KindRolledBack]
+	back := wentBack(r)
 	text := fmt.Sprint(back)
 	if tried := r.Devices[slipstream.KindStarted]; back > 0 && tried > 0 {
 		text += fmt.Sprintf(" (%.1f%%)", 100*float64(back)/float64(tried))

@@ -233,6 +233,7 @@ export default {
   "kind.failed": "Failed",
   "kind.fetched": "Downloaded",
   "kind.hung": "Hung",
+  "kind.left": "Left for another",
   "kind.metric": "Metric",
   "kind.refused": "Refused",
   "kind.rolled_back": "Went back",

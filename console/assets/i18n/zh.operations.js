@@ -233,6 +233,7 @@ export default {
   "kind.failed": "失败",
   "kind.fetched": "已下载",
   "kind.hung": "卡死",
+  "kind.left": "转到其他版本",
   "kind.metric": "指标",
   "kind.refused": "已拒绝",
   "kind.rolled_back": "已回退",

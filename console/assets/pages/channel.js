@@ -3,6 +3,7 @@ import { path, query, use, useLive } from "../api.js";
 import { number, percent, share, t } from "../i18n.js";
 import { href, to } from "../router.js";
 import { may } from "../session.js";
+import { told } from "../told.js";
 import { Badge, Bar, Button, Card, Empty, Facts, Icon, Page, Shown, Size, Stat, Table, Time, classes, html } from "../ui.js";
 import { useState } from "../vendor/htm-preact.mjs";
 import { FloorDialog, PromoteDialog, RollBackDialog, WithdrawDialog } from "./back.js";
@@ -134,7 +135,7 @@ const seqText = (r) => t("release.seqOn", { seq: String(r.seq), platform: platfo
 // Walk is one look of a device on its way down the list.
 function Walk({ app, channel, rollout: r, places, freeze }) {
   const h = health(r);
-  const d = r.devices ?? {};
+  const d = told(r);
   return html`<li class=${classes("walk-row", r.isWithdrawn && "gone")}>
     <div class="walk-main">
       <div class="walk-title"><a class="cell-main" href=${href(to`/apps/${app}/channels/${channel}/rollouts/${r.id}`)}>${r.version}</a> <${RolloutState} rollout=${r} />${r.private && html`<${Badge}>${t("rollout.private")}<//>`}</div>

@@ -2,6 +2,7 @@
 import { use, path } from "../api.js";
 import { number, percent, share, t } from "../i18n.js";
 import { to, href } from "../router.js";
+import { told } from "../told.js";
 import { Badge, Bar, Card, Empty, Icon, Page, Shown, Stat, Time, html } from "../ui.js";
 import { platformText } from "./words.js";
 import { useEffect } from "../vendor/htm-preact.mjs";
@@ -77,7 +78,7 @@ function InForce({ app, channel, name, rollout: r }) {
     <div class="force-release"><a class="cell-main" href=${href(to`/apps/${app}/releases/${r.manifest}`)}>${name} ${r.version}</a>
       <span class="cell-sub">${t("release.seqOn", { seq: String(r.seq), platform: platformText(r.platform) })} · <${Time} at=${r.created} /></span></div>
     <a class="force-share" href=${page}><span class="small">${share(r.to - r.from)}</span><${Bar} part=${part} label=${t("rollout.share")} tone=${r.hold === "halted" ? "bad" : r.hold ? "warn" : ""} /></a>
-    <${Counts} devices=${r.devices} />
+    <${Counts} devices=${told(r)} />
     <a class="force-state" href=${page}><${RolloutState} rollout=${r} /></a>
   </div>`;
 }

@@ -2,6 +2,7 @@
 import { path, send } from "../api.js";
 import { number, share, t } from "../i18n.js";
 import { go, to } from "../router.js";
+import { told } from "../told.js";
 import { html } from "../ui.js";
 import { useState } from "../vendor/htm-preact.mjs";
 import { Action, Field, points, unmoved } from "./action.js";
@@ -137,7 +138,8 @@ export function PlanOffDialog({ at, rollout: r, onClose }) {
 }
 
 export function RetryDialog({ at, rollout: r, onClose }) {
-  const n = (r.devices?.rolled_back ?? 0) + (r.devices?.failed ?? 0);
+  const d = told(r);
+  const n = (d.rolled_back ?? 0) + (d.failed ?? 0);
   return html`<${Action} title=${t("retry.title", { version: r.version })} verb=${t("retry.verb")} run=${() => change(at, r, { retry: true })} onClose=${onClose} effect=${t("retry.effect", { n })} />`;
 }
 

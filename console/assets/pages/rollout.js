@@ -3,6 +3,7 @@ import { path, query, use, useLive } from "../api.js";
 import { number, percent, share, t } from "../i18n.js";
 import { href, to } from "../router.js";
 import { may } from "../session.js";
+import { told } from "../told.js";
 import { Badge, Bar, Button, Card, Copy, Empty, Facts, Icon, Page, Shown, Size, Stat, Time, classes, html } from "../ui.js";
 import { useState } from "../vendor/htm-preact.mjs";
 import { WithdrawDialog } from "./back.js";
@@ -75,7 +76,7 @@ function Notices({ rollout: r, standing, withdrawn }) {
 function Figures({ at, rollout: r, standing }) {
   const looks = use(path`/apps/${at.app}/channels/${at.channel}/rollouts/${r.id}/evidence`, () => 10_000);
   const v = r.guard?.verdict ?? looks.data?.looks?.at(-1)?.verdict;
-  const d = r.devices ?? {};
+  const d = told(r);
   const ended = (d.confirmed ?? 0) + (d.rolled_back ?? 0);
   return html`<div class="stats">
     <${Stat} label=${t("rollout.share")} value=${share(r.to - r.from)} sub=${r.control > 0 && r.to < ALL ? t("rollout.controlOf", { part: share(r.control) }) : t("health.noControl")} />
@@ -110,12 +111,12 @@ export function span(seconds) {
   return t("time.seconds", { n: seconds });
 }
 
-const way = [["enrolled", ""], ["fetched", ""], ["staged", ""], ["started", ""], ["confirmed", "ok"], ["rolled_back", "bad"], ["failed", "bad"], ["refused", "warn"]];
+const way = [["enrolled", ""], ["fetched", ""], ["staged", ""], ["started", ""], ["confirmed", "ok"], ["rolled_back", "bad"], ["failed", "bad"], ["refused", "warn"], ["left", ""]];
 
 function Funnel({ rollout: r }) {
-  const d = r.devices ?? {};
+  const d = told(r);
   const most = Math.max(1, ...way.map(([k]) => d[k] ?? 0));
-  if (Object.keys(d).length === 0) return html`<${Card} title=${t("funnel.title")}><p class="muted">${t("health.nothing")}</p><//>`;
+  if (Object.keys(r.devices ?? {}).length === 0) return html`<${Card} title=${t("funnel.title")}><p class="muted">${t("health.nothing")}</p><//>`;
   return html`<${Card} title=${t("funnel.title")}><dl class="funnel">${way.filter(([k], i) => i < 5 || d[k] > 0).map(([k, tone]) => html`<div key=${k}><dt>${kindText(k)}</dt><dd><${Bar} part=${(d[k] ?? 0) / most} tone=${tone} label=${kindText(k)} /></dd><dd class="num">${number(d[k] ?? 0)}</dd></div>`)}</dl>
     <p class="muted small">${t("funnel.note")}</p><//>`;
 }
