@@ -81,8 +81,8 @@ const steps = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 
 export function ago(at, now = Date.now()) {
   const seconds = (new Date(at).getTime() - now) / 1000;
   const format = new Intl.RelativeTimeFormat(locales[language.value], { numeric: "auto" });
-  for (const [unit, size] of steps) if (Math.abs(seconds) >= size) return format.format(Math.trunc(seconds / size), unit);
-  return Math.abs(seconds) < 10 ? t("time.now") : format.format(Math.trunc(seconds), "second");
+  for (const [unit, size] of steps) if (Math.abs(seconds) >= size) return format.format(Math.round(seconds / size), unit);
+  return Math.abs(seconds) < 10 ? t("time.now") : format.format(Math.round(seconds), "second");
 }
 
 // seconds writes a length of time: "1 h 5 min", "2.4 s".
