@@ -33,7 +33,7 @@ const handy = [100, 500, 1000, 2500, 5000, 10000];
 // ShareBox is the share of a rollout with its slider; nothing happens before the dialog.
 export function ShareBox({ at, rollout: r }) {
   const [text, setText] = useState(null);
-  const [asked, ask] = useState(false);
+  const [asked, ask] = useState(null); // what was seen and wanted when the dialog was opened
   const width = r.to - r.from;
   const room = ALL - r.from;
   const wanted = text === null ? width : points(text);
@@ -48,13 +48,20 @@ export function ShareBox({ at, rollout: r }) {
     </div>
     <div class="share-steps">${handy.filter((n) => n <= room).map((n) => html`<button type="button" key=${n} class=${n === wanted ? "button small on" : "button small"} onClick=${() => set(n)}>${share(n)}</button>`)}</div>
     <p class="share-effect">${wanted === null ? t("share.notOne") : halted ? t("share.halted") : changed ? shareEffect(at, r, until) : html`<span class="muted">${t("share.now", { part: share(width) })}</span>`}</p>
-    ${changed && html`<div class="share-go"><button type="button" class="button" onClick=${() => setText(null)}>${t("action.cancel")}</button><button type="button" class="button primary" name="set-share" disabled=${halted} onClick=${() => ask(true)}>${t("share.set", { part: share(until - r.from) })}</button></div>`}
-    ${asked && html`<${Action} title=${t("share.title", { version: r.version })} verb=${t("share.set", { part: share(until - r.from) })} effect=${shareEffect(at, r, until)}
-      run=${() => change(at, r, { to: until })} onClose=${(done) => {
-        ask(false);
-        if (done) setText(null);
-      }}><p>${t("share.fromTo", { version: r.version, before: share(width), after: share(until - r.from) })}</p>${r.plan && !isLast(r) && html`<p class="muted">${t("share.keepsPlan")}</p>`}<//>`}
+    ${changed && html`<div class="share-go"><button type="button" class="button" onClick=${() => setText(null)}>${t("action.cancel")}</button><button type="button" class="button primary" name="set-share" disabled=${halted} onClick=${() => ask({ seen: r, until })}>${t("share.set", { part: share(until - r.from) })}</button></div>`}
+    ${asked && html`<${ShareDialog} at=${at} rollout=${asked.seen} until=${asked.until} onClose=${(done) => {
+      ask(null);
+      if (done) setText(null);
+    }} />`}
   </div>`;
+}
+
+function ShareDialog({ at, rollout: r, until, onClose }) {
+  const after = share(until - r.from);
+  return html`<${Action} title=${t("share.title", { version: r.version })} verb=${t("share.set", { part: after })} effect=${shareEffect(at, r, until)}
+    run=${() => change(at, r, { to: until })} onClose=${onClose}>
+    <p>${t("share.fromTo", { version: r.version, before: share(r.to - r.from), after })}</p>
+    ${r.plan && !isLast(r) && html`<p class="muted">${t("share.keepsPlan")}</p>`}<//>`;
 }
 
 const isLast = (r) => r.plan.at >= r.plan.stages.length - 1;

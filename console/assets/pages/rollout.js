@@ -35,10 +35,11 @@ export function RolloutPage({ app, channel, rollout: id }) {
 }
 
 function Rollout({ at, rollout: r, standing, withdrawn, places, list, crumbs }) {
-  const [asked, ask] = useState(null);
-  const close = () => ask(null);
+  const [asked, setAsked] = useState(null); // which dialog, and the rollout as it was seen when it was opened
+  const ask = (dialog) => setAsked({ dialog, seen: r });
+  const close = () => setAsked(null);
   const operate = may("operate", at.app);
-  const Asked = dialogs[asked];
+  const Asked = dialogs[asked?.dialog];
   const arms = r.salt ? list.filter((o) => o.salt === r.salt).length : 1;
   const whole = r.from === 0 && r.to === ALL;
   const actions = operate && html`
@@ -59,8 +60,8 @@ function Rollout({ at, rollout: r, standing, withdrawn, places, list, crumbs }) 
     <${Reasons} app=${at.app} of=${{ channel: at.channel, package: at.pkg, release: r.manifest }} title=${t("reasons.title")} />
     ${(arms > 1 || r.control > 0) && standing && html`<${Compared} app=${at.app} channel=${at.channel} of=${{ package: at.pkg, rollout: arms > 1 ? list.filter((o) => o.salt === r.salt).map((o) => o.id) : [r.id] }} />`}
     <${About} app=${at.app} rollout=${r} places=${places} operate=${operate} ask=${ask} list=${list} />
-    ${asked === "withdraw" && html`<${WithdrawDialog} ...${at} release=${r} onClose=${close} />`}
-    ${Asked && html`<${Asked} at=${at} rollout=${r} arms=${arms} list=${list} onClose=${close} />`}
+    ${asked?.dialog === "withdraw" && html`<${WithdrawDialog} ...${at} release=${r} onClose=${close} />`}
+    ${Asked && html`<${Asked} at=${at} rollout=${asked.seen} arms=${arms} list=${list} onClose=${close} />`}
   <//>`;
 }
 
