@@ -180,28 +180,13 @@ func (b *Book) load(ctx context.Context) ([]slipstream.Digest, error) {
 		return nil, fmt.Errorf("wait for another look at the store: %w", ctx.Err())
 	}
 	var r *reading
-	read := func(tx store.Tx) (err error) {
+	err := protocol.Remember(ctx, b.store, func(tx store.Tx) ([]store.Setting, error) {
 		r = &reading{book: b, ctx: ctx, tx: tx}
-		return r.all()
-	}
-	if err := b.store.View(ctx, read); err != nil {
+		err := r.all()
+		return r.writes, err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("read apps: %w", err)
-	}
-	if len(r.writes) > 0 {
-		err := b.store.Update(ctx, func(tx store.Tx) error {
-			if err := read(tx); err != nil {
-				return err
-			}
-			for _, w := range r.writes {
-				if err := tx.Settings().Set(ctx, w.Key, w.Value); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("give names: %w", err)
-		}
 	}
 	b.current.Store(r.edition)
 	b.states = r.states
