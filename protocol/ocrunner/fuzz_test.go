@@ -24,7 +24,7 @@ func FuzzRequest(f *testing.F) {
 func FuzzToken(f *testing.F) {
 	tokens := NewTokens(bytes.Repeat([]byte{3}, 32), nil, func() time.Time { return time.Unix(1_700_000_000, 0) }, nil)
 	f.Fuzz(func(t *testing.T, token string) {
-		if _, err := tokens.open("shop/production", token); !errors.Is(err, errInvalid) {
+		if _, err := tokens.open(t.Context(), "shop/production", token); !errors.Is(err, errInvalid) {
 			t.Fatalf("a link that was never given out: %v", err)
 		}
 	})

@@ -295,7 +295,12 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	app, channel, _ := s.place(r)
-	k, err := s.cfg.Tokens.open(app+"/"+channel, r.PathValue("token"))
+	k, err := s.cfg.Tokens.open(r.Context(), app+"/"+channel, r.PathValue("token"))
+	if errors.Is(err, errUnknown) {
+		w.Header().Set("Retry-After", "1")
+		s.plain(w, r, http.StatusServiceUnavailable, "Try again", err)
+		return
+	}
 	if errors.Is(err, errExpired) {
 		s.plain(w, r, http.StatusForbidden, "Link expired", err)
 		return

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipstream-ota/slipstream"
@@ -26,6 +27,7 @@ const TokenLife = time.Minute
 var (
 	errInvalid = errors.New("invalid or expired link")
 	errExpired = errors.New("link expired")
+	errUnknown = errors.New("the store does not say which links are used up")
 )
 
 const (
@@ -52,10 +54,11 @@ type Tokens struct {
 	clock func() time.Time
 	log   *slog.Logger
 
-	mu    sync.Mutex
-	used  map[nonce]time.Time // when it expires
-	fresh map[nonce]time.Time // of those, not yet written down
-	wake  chan struct{}
+	learnt atomic.Bool // what the store knows was taken over once
+	mu     sync.Mutex
+	used   map[nonce]time.Time // when it expires
+	fresh  map[nonce]time.Time // of those, not yet written down
+	wake   chan struct{}
 }
 
 // NewTokens makes the links of a server; key is a secret of all its nodes. Run remembers them.
@@ -92,8 +95,9 @@ func (t *Tokens) issue(scope string, blob slipstream.Digest) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(append(b, t.mac(scope, b)...)), nil
 }
 
-// open reads a token: errInvalid for what this server never gave out or what was used up, errExpired for what is over.
-func (t *Tokens) open(scope, token string) (ticket, error) {
+// open reads a token: errInvalid for what this server never gave out or what was used up, errExpired for what is over. A
+// server that has just started asks the store first what was used up before: errUnknown when that does not answer.
+func (t *Tokens) open(ctx context.Context, scope, token string) (ticket, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(b) != tokenBytes {
 		return ticket{}, errInvalid
@@ -104,6 +108,11 @@ func (t *Tokens) open(scope, token string) (ticket, error) {
 	}
 	k := ticket{nonce: nonce(body), expires: time.UnixMilli(int64(binary.BigEndian.Uint64(body[nonceBytes:]))),
 		blob: slipstream.DigestOf([32]byte(body[nonceBytes+8:]))}
+	if !t.learnt.Load() {
+		if err := t.learn(ctx); err != nil {
+			return ticket{}, fmt.Errorf("%w: %w", errUnknown, err)
+		}
+	}
 	t.mu.Lock()
 	_, used := t.used[k.nonce]
 	t.mu.Unlock()
@@ -238,6 +247,7 @@ func (t *Tokens) learn(ctx context.Context) error {
 		}
 	}
 	t.mu.Unlock()
+	t.learnt.Store(true)
 	if len(over) == 0 {
 		return nil
 	}

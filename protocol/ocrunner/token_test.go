@@ -24,12 +24,12 @@ func TestALinkIsForOneFileOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := other.open("shop/production", token)
+	k, err := other.open(t.Context(), "shop/production", token)
 	if err != nil || k.blob != blob {
 		t.Fatalf("on another node: %+v, %v", k, err)
 	}
 	for _, scope := range []string{"shop/beta", "bank/production", "shop/production/", "", "shop"} {
-		if _, err := one.open(scope, token); !errors.Is(err, errInvalid) {
+		if _, err := one.open(t.Context(), scope, token); !errors.Is(err, errInvalid) {
 			t.Errorf("for %q: %v", scope, err)
 		}
 	}
@@ -55,11 +55,11 @@ func TestALinkIsForOneFileOnce(t *testing.T) {
 		forged = append(forged, b)
 	}
 	for _, b := range forged {
-		if _, err := one.open("shop/production", base64.RawURLEncoding.EncodeToString(b)); !errors.Is(err, errInvalid) {
+		if _, err := one.open(t.Context(), "shop/production", base64.RawURLEncoding.EncodeToString(b)); !errors.Is(err, errInvalid) {
 			t.Errorf("%x: %v", b, err)
 		}
 	}
-	if _, err := NewTokens(bytes.Repeat([]byte{6}, 32), w.Store, clock, nil).open("shop/production", token); !errors.Is(err, errInvalid) {
+	if _, err := NewTokens(bytes.Repeat([]byte{6}, 32), w.Store, clock, nil).open(t.Context(), "shop/production", token); !errors.Is(err, errInvalid) {
 		t.Errorf("by another server: %v", err)
 	}
 
@@ -69,18 +69,20 @@ func TestALinkIsForOneFileOnce(t *testing.T) {
 	}
 	restarted := NewTokens(key, w.Store, clock, nil)
 	for name, tokens := range map[string]*Tokens{"here": one, "on another node": other, "after a restart": restarted} {
-		if err := tokens.Sync(t.Context()); err != nil {
-			t.Fatal(err)
+		if tokens == other {
+			if err := tokens.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if _, err := tokens.open("shop/production", token); !errors.Is(err, errInvalid) {
+		if _, err := tokens.open(t.Context(), "shop/production", token); !errors.Is(err, errInvalid) {
 			t.Errorf("used up, %s: %v", name, err)
 		}
 	}
-	if _, err := restarted.open("shop/production", elsewhere); err != nil {
+	if _, err := restarted.open(t.Context(), "shop/production", elsewhere); err != nil {
 		t.Errorf("not used up, after a restart: %v", err)
 	}
 	w.Now = w.Now.Add(TokenLife)
-	if _, err := restarted.open("shop/production", elsewhere); !errors.Is(err, errExpired) {
+	if _, err := restarted.open(t.Context(), "shop/production", elsewhere); !errors.Is(err, errExpired) {
 		t.Errorf("a minute later: %v", err)
 	}
 	w.Now = w.Now.Add(time.Minute)
